@@ -1,1 +1,7 @@
-//! placeholder
+//! Drivers for calendar providers behind one trait, [`driver::Driver`], and the one guarded HTTP client that
+//! all of them use.
+//!
+//! A driver knows its provider and nothing else: no database, no queue, no policy. What it cannot do stands in
+//! its [`driver::Capabilities`]; what went wrong is one [`driver::DriverError`] with a class.
+
+pub mod driver;

@@ -1,0 +1,115 @@
+//! What a listing says has changed, and what we hold to compare it with.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{DetailLevel, Event, Role};
+use super::ids::{CalendarId, EventId, MeetingId, OrganizationId, ProviderId, Revision, Version};
+use crate::clock::Timestamp;
+
+/// What a listing covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listing {
+    /// What changed since the token; absence means nothing.
+    Delta,
+    /// Everything there is; absence may mean deletion, once the listing is complete.
+    Full,
+}
+
+/// An object that a listing names without its content (CalDAV).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// The href, exactly as received.
+    pub provider_id: ProviderId,
+    /// Its entity tag; `None` where the server gave none, which always means "read it".
+    pub revision: Option<Revision>,
+}
+
+/// One item of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteChange {
+    /// It exists, and this is what it says.
+    Upsert(Box<RemoteEvent>),
+    /// The provider says that it was deleted.
+    Removed {
+        /// Whose deletion.
+        provider_id: ProviderId,
+    },
+    /// It exists, but what it says cannot be read or is over a limit. Never a deletion.
+    Unreadable {
+        /// Which object.
+        provider_id: ProviderId,
+        /// Its revision, so that it is not fetched again while unchanged.
+        revision: Option<Revision>,
+        /// What a person can do something about.
+        reason: String,
+        /// The payload verbatim, where it came at all.
+        raw: Option<String>,
+    },
+}
+
+impl RemoteChange {
+    /// Which object the change is about.
+    pub fn provider_id(&self) -> &ProviderId {
+        match self {
+            Self::Upsert(event) => &event.provider_id,
+            Self::Removed { provider_id } | Self::Unreadable { provider_id, .. } => provider_id,
+        }
+    }
+}
+
+/// An event as a provider holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteEvent {
+    /// The provider's id: a CalDAV href, a feed's UID.
+    pub provider_id: ProviderId,
+    /// What changes whenever the object does.
+    pub revision: Option<Revision>,
+    /// What it says, normalised.
+    pub event: Event,
+    /// The owner's part in it.
+    pub role: Role,
+    /// How much the listing was allowed to show.
+    pub detail: DetailLevel,
+    /// The payload verbatim: iCalendar text or JSON.
+    pub raw: String,
+    /// When the provider says it was last changed, on the provider's clock; `None` where it does not say.
+    pub changed_at: Option<Timestamp>,
+    /// What was repaired or could not be understood while reading it; for people.
+    pub warnings: Vec<String>,
+}
+
+/// An event as we hold it: what the reconciler needs to know about one copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The row.
+    pub id: EventId,
+    /// Its tenant.
+    pub organization_id: OrganizationId,
+    /// Its calendar.
+    pub calendar_id: CalendarId,
+    /// The meeting that its copies share.
+    pub meeting_id: MeetingId,
+    /// The provider's id.
+    pub provider_id: ProviderId,
+    /// The revision last agreed on.
+    pub revision: Option<Revision>,
+    /// Our hash of `event` as it stands.
+    pub version: Version,
+    /// Raised by every write: an apply that finds another value reads again and reconciles again.
+    pub lock_version: i64,
+    /// What it says, with local edits. `None` for a tombstone and for an object that was never readable.
+    pub event: Option<Event>,
+    /// What both sides last agreed on; present only while local edits are pending.
+    pub base: Option<Event>,
+    /// When the local edits were received; `None` when none are pending.
+    pub edited_at: Option<Timestamp>,
+    /// When a push of it was last answered; a page requested before that is stale for it.
+    pub settled_at: Option<Timestamp>,
+    /// Whether a push of it was sent and has not been answered.
+    pub is_in_flight: bool,
+    /// The owner's part in it.
+    pub role: Role,
+    /// How much the listing it came from was allowed to show.
+    pub detail: DetailLevel,
+}

@@ -1,0 +1,25 @@
+//! The nouns of the field, with constructors that keep their invariants and no policy of their own.
+
+pub mod attendee;
+pub mod calendar;
+pub mod change;
+pub mod connection;
+pub mod event;
+pub mod ids;
+pub mod policy;
+pub mod when;
+
+pub use attendee::{Attendee, AttendeeKind, AttendeeRole, Organizer, ParticipationStatus};
+pub use calendar::{Access, CalendarState, RemoteCalendar};
+pub use change::{Listing, Member, RemoteChange, RemoteEvent, StoredEvent};
+pub use connection::{Authentication, ConnectionState, ProviderKind};
+pub use event::{
+    Body, Conference, ConferenceType, DetailLevel, End, Event, Fields, Master, NominalDuration, Override,
+    RecurrenceId, Reminder, Role, Rule, Series, Stamps, Status, Transparency, Visibility,
+};
+pub use ids::{
+    ApiKeyId, CalendarId, ConflictId, ConnectionId, EventId, HistoryId, LeaseOwner, MeetingId,
+    OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WorkerId,
+};
+pub use policy::ConflictPolicy;
+pub use when::{CustomZone, Observance, When, Zone};

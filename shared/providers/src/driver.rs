@@ -1,0 +1,394 @@
+//! What every provider can be asked, and how it fails.
+//!
+//! A driver is opened for one account. It builds a request, sends it through the guarded client, and parses and
+//! normalises the answer; everything but the sending is pure. Callers see provider-neutral values only.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{
+    Authentication, Listing, Member, ProviderId, ProviderKind, RemoteCalendar, RemoteChange, SyncToken,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use url::Url;
+
+/// Everything a driver needs to know of the account it works for.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Which provider.
+    pub provider: ProviderKind,
+    /// Where it starts: the context or feed URL; discovery may have moved it.
+    pub url: Url,
+    /// How it proves who it is.
+    pub authentication: Authentication,
+    /// User name for password authentication.
+    pub username: Option<String>,
+    /// Password or bearer token.
+    pub secret: Option<SecretString>,
+    /// What the last probe found; `None` before the first.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// Which calendar, as the provider knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarRef {
+    /// The provider's id; a CalDAV collection's href, the feed's URL.
+    pub provider_id: ProviderId,
+    /// IANA name of the zone in which floating times without any better hint are read.
+    pub time_zone: Option<String>,
+}
+
+/// Where a listing starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// At the beginning: everything there is.
+    Beginning,
+    /// At the cursor of the last complete listing: what changed since.
+    Token(SyncToken),
+    /// In the middle of a listing, at the page token it gave ([`Next::Page`]).
+    Page(String),
+}
+
+/// One page of a listing.
+///
+/// Providers that list contents put them into `changes`. CalDAV lists names and revisions first: those stream
+/// through the channel given to [`Driver::list_changes`], and contents are fetched by [`Driver::read`].
+#[derive(Debug)]
+pub struct ChangePage {
+    /// Whether this listing is of everything or of what changed; the same on all its pages.
+    pub listing: Listing,
+    /// Our clock, taken before the request was sent.
+    pub requested_at: Timestamp,
+    /// Items with content, and deletions the provider named.
+    pub changes: Vec<RemoteChange>,
+    /// How it goes on.
+    pub next: Next,
+}
+
+/// How a listing goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// There are more pages.
+    Page(String),
+    /// This was the last page; the next listing starts at this cursor.
+    Token(SyncToken),
+    /// This was the last page and the provider gave no cursor: the next listing is of everything.
+    NoToken,
+}
+
+/// How changes are found at a server; the first that works is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListingMode {
+    /// Deltas by a provider's own token (`sync-collection`, Google, Graph).
+    SyncToken,
+    /// A tag of the whole collection, then names and entity tags of everything.
+    Ctag,
+    /// Names and entity tags of everything, each time.
+    EntityTags,
+    /// One document by conditional GET.
+    Document,
+}
+
+/// What a driver can do for an account: what is refused before the call. Stored with the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// How changes are found.
+    pub listing: ListingMode,
+    /// Whether [`Driver::read`] works, singly and in batches.
+    pub reads_singly: bool,
+    /// Most ids in one [`Driver::read`]; at least 1.
+    pub read_batch: usize,
+    /// Whether events can be written at all.
+    pub writes: bool,
+    /// Whether the server schedules by itself (mails invitations).
+    pub schedules: bool,
+}
+
+/// What a probe of an account found, for storage and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// What follows from it.
+    pub capabilities: Capabilities,
+    /// The URL to use from now on (permanent redirects and discovery applied).
+    pub url: Url,
+    /// The provider's stable id of the account: a principal URL, a feed URL.
+    pub account: String,
+    /// One line per thing looked at, in the order of the looking.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing a probe looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at: "sync-collection", "entity tag after PUT".
+    pub subject: String,
+    /// Whether it works.
+    pub verdict: Verdict,
+    /// What was seen, and what follows for people.
+    pub detail: String,
+}
+
+/// Whether something works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It does.
+    Yes,
+    /// It does not; something else is used instead.
+    No,
+    /// Could not be found out.
+    Unknown,
+}
+
+/// One account at one provider.
+#[async_trait]
+pub trait Driver: Send + Sync + fmt::Debug {
+    /// What can be asked of this account; from the stored probe, else the most cautious assumption.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Finds out where the account lives and what its server can do. Writes nothing at the provider.
+    ///
+    /// # Errors
+    /// Any class; the error's problem says in words what a person can do.
+    async fn probe(&self) -> Result<ProbeReport, DriverError>;
+
+    /// The account's calendars that can hold events, in the provider's order.
+    ///
+    /// # Errors
+    /// Any class but [`FailureClass::Gone`] and [`FailureClass::Conflict`].
+    async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError>;
+
+    /// One page of what is in the calendar or changed in it; the order means nothing.
+    ///
+    /// Members without content are sent through `members` in batches while the answer is still arriving; a
+    /// receiver that is gone ends the listing. A listing that fails in the middle has listed nothing: its
+    /// members must not be taken for complete.
+    ///
+    /// # Errors
+    /// [`FailureClass::Gone`] when the provider no longer knows the cursor.
+    async fn list_changes(
+        &self,
+        calendar: &CalendarRef,
+        since: &Since,
+        members: &mpsc::Sender<Vec<Member>>,
+    ) -> Result<ChangePage, DriverError>;
+
+    /// The objects of these ids as they are now, at most [`Capabilities::read_batch`] of them. Each id is
+    /// answered once: what is absent at the provider is [`RemoteChange::Removed`], what cannot be read is
+    /// [`RemoteChange::Unreadable`].
+    ///
+    /// # Errors
+    /// Any class but [`FailureClass::Gone`].
+    async fn read(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[ProviderId],
+    ) -> Result<Vec<RemoteChange>, DriverError>;
+}
+
+/// Why a provider could not be asked, in a class for programs and a sentence for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {problem}")]
+pub struct DriverError {
+    /// What was attempted: "list changes", "read events".
+    pub operation: &'static str,
+    /// What happens next.
+    pub class: FailureClass,
+    /// What went wrong, for people.
+    pub problem: Problem,
+    /// What the layer below said; for logs only.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What went wrong with a provider: `Display` is one clear sentence that says what to do. It never contains a
+/// secret, nor a part of an answer's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "code")]
+pub enum Problem {
+    /// The URL cannot be used at all.
+    #[error("The address is not a usable URL ({reason}); enter one such as https://dav.example.com/.")]
+    InvalidUrl {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not `https`, and the operator does not allow `http`.
+    #[error(
+        "The address uses plain http, which would send the password readable to everyone on the way; use https, or ask the operator to allow http for this network."
+    )]
+    InsecureUrl,
+    /// The host has no address.
+    #[error("No server with the name {host} could be found; check the address for typing errors.")]
+    UnknownHost {
+        /// The host's name.
+        host: String,
+    },
+    /// The host's address is private, and the operator has not allowed its network.
+    #[error(
+        "The server {host} has an address inside a private network, which is not allowed; ask the operator to add its network to providers.http.allowed_networks."
+    )]
+    AddressNotAllowed {
+        /// The host's name.
+        host: String,
+    },
+    /// The port is not among those allowed.
+    #[error(
+        "Port {port} is not allowed; use 443 or 8443, or ask the operator to add it to providers.http.allowed_ports."
+    )]
+    PortNotAllowed {
+        /// The port.
+        port: u16,
+    },
+    /// Nothing answers there.
+    #[error(
+        "The server {host} does not accept connections; check the address, or try again when the server is up."
+    )]
+    ConnectFailed {
+        /// The host's name.
+        host: String,
+    },
+    /// The certificate is not trusted.
+    #[error(
+        "The certificate of {host} is not valid; the owner of the server has to renew it, or the operator has to install its authority."
+    )]
+    CertificateInvalid {
+        /// The host's name.
+        host: String,
+    },
+    /// No answer in time.
+    #[error("The server {host} took too long to answer; it is tried again by itself.")]
+    Timeout {
+        /// The host's name.
+        host: String,
+    },
+    /// 401, or no valid credentials.
+    #[error(
+        "The server refused the user name or the password; enter them again (many providers want an app-specific password here)."
+    )]
+    WrongCredentials,
+    /// 403.
+    #[error(
+        "The server does not allow this account to {action}; ask the owner of the calendar for the permission."
+    )]
+    Forbidden {
+        /// What was attempted, as a verb: "list this calendar".
+        action: String,
+    },
+    /// 404 or 410 of the collection or feed.
+    #[error("There is nothing at this address (any more); check it, or connect the calendar again.")]
+    NotFound,
+    /// The server answers, but knows no calendars here.
+    #[error(
+        "There is a server at this address, but no calendar; enter the CalDAV address from your provider's help page."
+    )]
+    NotACalendar,
+    /// A web page instead of calendar data.
+    #[error(
+        "The server answered with a web page instead of calendar data; the address is probably that of a login page: enter the CalDAV or .ics address."
+    )]
+    HtmlAnswer,
+    /// The answer cannot be read.
+    #[error(
+        "The server's answer could not be read ({reason}); it is tried again by itself, and if this stays the server's owner has to look at it."
+    )]
+    UnreadableAnswer {
+        /// What about it.
+        reason: String,
+    },
+    /// The answer ended too early.
+    #[error(
+        "The server's answer broke off in the middle; nothing was changed and it is tried again by itself."
+    )]
+    Truncated,
+    /// The answer is over a limit.
+    #[error(
+        "The server's answer is larger than {limit_bytes} bytes; the operator can raise providers.http.{setting}."
+    )]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+        /// The name of the setting.
+        setting: String,
+    },
+    /// A redirect to where we do not go.
+    #[error(
+        "The server redirects to an address that is not allowed ({reason}); enter the final address instead."
+    )]
+    RedirectRefused {
+        /// Why not.
+        reason: String,
+    },
+    /// 429, 503 with `Retry-After`.
+    #[error("The server asks us to slow down; it is tried again when the server's waiting time is over.")]
+    Throttled,
+    /// 5xx.
+    #[error("The server has a problem of its own (status {status}); it is tried again by itself.")]
+    ServerError {
+        /// The status.
+        status: u16,
+    },
+    /// Any other status.
+    #[error("The server refused the request (status {status}); nothing can be done about it here.")]
+    Refused {
+        /// The status.
+        status: u16,
+    },
+    /// The cursor is no longer known.
+    #[error("The server no longer knows where we stopped; the calendar is listed again in full by itself.")]
+    CursorExpired,
+    /// The driver cannot do this for this account.
+    #[error("This provider cannot {action}.")]
+    Unsupported {
+        /// What, as a verb.
+        action: String,
+    },
+}
+
+impl Problem {
+    /// The name of the problem in API and logs, such as `wrong_credentials`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl { .. } => "invalid_url",
+            Self::InsecureUrl => "insecure_url",
+            Self::UnknownHost { .. } => "unknown_host",
+            Self::AddressNotAllowed { .. } => "address_not_allowed",
+            Self::PortNotAllowed { .. } => "port_not_allowed",
+            Self::ConnectFailed { .. } => "connect_failed",
+            Self::CertificateInvalid { .. } => "certificate_invalid",
+            Self::Timeout { .. } => "timeout",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound => "not_found",
+            Self::NotACalendar => "not_a_calendar",
+            Self::HtmlAnswer => "html_answer",
+            Self::UnreadableAnswer { .. } => "unreadable_answer",
+            Self::Truncated => "truncated",
+            Self::TooLarge { .. } => "too_large",
+            Self::RedirectRefused { .. } => "redirect_refused",
+            Self::Throttled => "throttled",
+            Self::ServerError { .. } => "server_error",
+            Self::Refused { .. } => "refused",
+            Self::CursorExpired => "cursor_expired",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
+}
+
+impl DriverError {
+    /// A failure without a cause below it.
+    pub fn new(operation: &'static str, class: FailureClass, problem: Problem) -> Self {
+        Self { operation, class, problem, source: None }
+    }
+
+    /// The same with what the layer below said.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}

@@ -1,0 +1,39 @@
+//! `[api]`: where the programs listen.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Complaint, within};
+
+/// Being reached.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Where the API and the health pages listen.
+    pub listen: SocketAddr,
+    /// Where a worker shows its health pages and measures; empty for nowhere.
+    pub worker_listen: String,
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// One request.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+impl ApiConfig {
+    /// Where a worker shows its health pages; `None` for nowhere.
+    pub fn worker_address(&self) -> Option<SocketAddr> {
+        self.worker_listen.parse().ok()
+    }
+
+    pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
+        within(complaints, "api.max_body_bytes", &self.max_body_bytes, 1_000..=100_000_000);
+        within(complaints, "api.timeout", &self.timeout, Duration::from_secs(1)..=Duration::from_secs(300));
+        if !self.worker_listen.is_empty() && self.worker_address().is_none() {
+            let advice = "is no address:port such as 127.0.0.1:8401.".to_owned();
+            complaints.push(Complaint { key: "api.worker_listen", advice });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Configuration: what is compiled in (`default.toml`, the reference), a file over it, the environment over
+//! that. Unknown keys are errors; rules between keys are checked by [`Config::complaints`].
+//!
+//! No other module of the project reads the environment.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::Deserialize;
+
+pub mod api;
+pub mod database;
+pub mod providers;
+pub mod queue;
+pub mod sync;
+pub mod telemetry;
+pub mod vault;
+pub mod work;
+
+/// The reference of all settings with their defaults, units and ranges.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept.
+    pub database: database::DatabaseConfig,
+    /// What carries hints.
+    pub queue: queue::QueueConfig,
+    /// The table of due work.
+    pub work: work::WorkConfig,
+    /// Running jobs.
+    pub worker: work::WorkerConfig,
+    /// Bringing calendars in.
+    pub sync: sync::SyncConfig,
+    /// Reaching providers.
+    pub providers: providers::ProvidersConfig,
+    /// Being reached.
+    pub api: api::ApiConfig,
+    /// Secrets at rest.
+    pub vault: vault::VaultConfig,
+    /// Logs and measures.
+    pub telemetry: telemetry::TelemetryConfig,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named is not there.
+    #[error("read configuration file {0}: there is no such file")]
+    Missing(PathBuf),
+    /// A key is unknown or a value has the wrong form.
+    #[error("read the configuration")]
+    Unreadable(#[source] Box<figment::Error>),
+    /// The values do not fit together or are out of range.
+    #[error("the configuration cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))]
+    Unusable(Vec<Complaint>),
+}
+
+/// One thing that is wrong with the configuration, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The key, such as `work.lease`.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub advice: String,
+}
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.advice)
+    }
+}
+
+impl Config {
+    /// The defaults, then `file`, then the environment.
+    ///
+    /// # Errors
+    /// When the file is missing, a key is unknown, a value has the wrong form, or [`Self::complaints`] has any.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError::Missing(file.to_owned()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        Self::extract(figment.merge(Env::prefixed("CALFLEET__").split("__")))
+    }
+
+    /// The defaults with the text of a file over them, the environment left aside; for tests and the demo.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        Self::extract(Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text)))
+    }
+
+    fn extract(figment: Figment) -> Result<Self, ConfigError> {
+        let config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        let complaints = config.complaints();
+        if complaints.is_empty() { Ok(config) } else { Err(ConfigError::Unusable(complaints)) }
+    }
+
+    /// Every value that is out of range or does not fit the others.
+    pub fn complaints(&self) -> Vec<Complaint> {
+        let mut complaints = Vec::new();
+        self.database.check(&mut complaints);
+        self.queue.check(&mut complaints);
+        self.work.check(&mut complaints);
+        self.worker.check(&mut complaints);
+        self.sync.check(&mut complaints);
+        self.providers.check(&mut complaints);
+        self.api.check(&mut complaints);
+        if self.database.is_sqlite() && self.queue.is_redis() {
+            complaints.push(Complaint {
+                key: "queue.url",
+                advice: "Redis is for several programs, which SQLite cannot serve; use postgres:// in database.url or leave queue.url empty."
+                    .to_owned(),
+            });
+        }
+        complaints
+    }
+}
+
+/// Adds a complaint when `value` lies outside `range`.
+fn within<T: PartialOrd + std::fmt::Debug>(
+    complaints: &mut Vec<Complaint>,
+    key: &'static str,
+    value: &T,
+    range: std::ops::RangeInclusive<T>,
+) {
+    if !range.contains(value) {
+        let advice = format!("{value:?} is out of range; use {:?} to {:?}.", range.start(), range.end());
+        complaints.push(Complaint { key, advice });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_used() {
+        let config = Config::from_text("").unwrap();
+
+        assert!(config.database.is_sqlite());
+        assert_eq!(config.work.lease.as_secs(), 30);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = Config::from_text("[work]\nleese = \"30s\"").unwrap_err();
+
+        let ConfigError::Unreadable(cause) = error else { panic!("{error}") };
+        assert!(cause.to_string().contains("leese"), "{cause}");
+    }
+
+    #[test]
+    fn rules_between_keys_are_checked() {
+        let error =
+            Config::from_text("[work]\nlease = \"3s\"\n[queue]\nurl = \"redis://localhost\"").unwrap_err();
+
+        let ConfigError::Unusable(complaints) = error else { panic!("{error}") };
+        let keys: Vec<_> = complaints.iter().map(|complaint| complaint.key).collect();
+        assert_eq!(keys, ["work.renew_every", "queue.url"]);
+    }
+}

@@ -1,0 +1,57 @@
+//! `[providers]`: how providers are reached, and which addresses never are.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::{Complaint, within};
+
+/// Reaching providers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvidersConfig {
+    /// The guarded HTTP client.
+    pub http: HttpConfig,
+}
+
+/// The guarded HTTP client.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Whether plain http may be used to public addresses.
+    pub allow_http: bool,
+    /// Private networks that may be reached, by http too.
+    pub allowed_networks: Vec<IpNet>,
+    /// Ports besides 443 and 8443.
+    pub allowed_ports: Vec<u16>,
+    /// Connecting, name look-up and TLS included.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// One request in whole.
+    #[serde(with = "humantime_serde")]
+    pub total_timeout: Duration,
+    /// Largest listing after decompression.
+    pub max_listing_bytes: u64,
+    /// Largest single object.
+    pub max_object_bytes: u64,
+    /// Largest feed.
+    pub max_feed_bytes: u64,
+}
+
+impl ProvidersConfig {
+    pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
+        let http = &self.http;
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        within(complaints, "providers.http.connect_timeout", &http.connect_timeout, second..=minute);
+        within(complaints, "providers.http.total_timeout", &http.total_timeout, second..=10 * minute);
+        within(
+            complaints,
+            "providers.http.max_listing_bytes",
+            &http.max_listing_bytes,
+            1_000_000..=1_000_000_000,
+        );
+        within(complaints, "providers.http.max_object_bytes", &http.max_object_bytes, 10_000..=100_000_000);
+        within(complaints, "providers.http.max_feed_bytes", &http.max_feed_bytes, 10_000..=100_000_000);
+    }
+}

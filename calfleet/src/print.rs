@@ -1,0 +1,63 @@
+//! Results on standard output: as lines and tables for people, as JSON for programs.
+//!
+//! Text that came from outside is stripped of control characters, so that a calendar's name cannot steer a
+//! terminal.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// Whether a result is for a person or a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(crate) struct Format {
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One JSON document on a line of its own.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// One line for people.
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{}", plain(text))?;
+    Ok(())
+}
+
+/// A table for people: columns as wide as their widest cell, two spaces between them.
+pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
+    let headers = headers.map(str::to_owned);
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.clone().map(|cell| plain(&cell))).collect();
+    let mut widths = headers.clone().map(|header| header.chars().count());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for row in std::iter::once(&headers).chain(&rows) {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// The error and what caused it, on standard error, in one line.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    let chain: Vec<String> = error.chain().map(|cause| plain(&cause.to_string())).collect();
+    // Nobody is left to be told when standard error is closed.
+    let written = writeln!(std::io::stderr().lock(), "calfleet: {}", chain.join(": "));
+    if written.is_err() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// The text without control characters.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}

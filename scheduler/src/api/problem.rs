@@ -1,0 +1,95 @@
+//! Errors of the API as problem details (RFC 9457).
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// One clear error: what is wrong and what to do about it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// A stable URI of the kind of problem, such as `urn:calfleet:problem:not_found`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What kind of problem it is, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong in this case and what to do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    /// The parameter or field it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        let kind = format!("urn:calfleet:problem:{code}");
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), field: None }
+    }
+
+    /// No such thing, or it belongs to somebody else: both are answered alike.
+    pub fn not_found(what: &str) -> Self {
+        let detail = format!("There is no {what} with this id.");
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    }
+
+    /// No key, or one that is unknown or revoked.
+    pub fn unauthorized() -> Self {
+        let detail = "Send an API key as 'Authorization: Bearer KEY'; make one with 'calfleet admin key create'.";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "No valid API key", detail)
+    }
+
+    /// The key may not do this.
+    pub fn forbidden(scope: &str) -> Self {
+        let detail = format!("This needs an API key with the permission {scope}.");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not permitted", detail)
+    }
+
+    /// A parameter that cannot be used.
+    pub fn bad_parameter(field: &'static str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "bad_parameter", "Bad parameter", detail);
+        Self { field: Some(field), ..problem }
+    }
+
+    /// Our own database does not answer.
+    pub fn unavailable() -> Self {
+        let detail = "The database does not answer at present; repeat the request.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", detail)
+    }
+
+    /// The request took too long.
+    pub fn timeout() -> Self {
+        let detail = "The request took longer than api.timeout; ask for less at once.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timeout", detail)
+    }
+
+    /// No such route.
+    pub fn no_route() -> Self {
+        let detail = "There is nothing at this path; the API lives under /api/v1.";
+        Self::new(StatusCode::NOT_FOUND, "no_route", "No such route", detail)
+    }
+
+    /// The route exists, the method does not.
+    pub fn no_method() -> Self {
+        let detail = "This path does not know that method; everything here is read by GET.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+        }
+        response
+    }
+}

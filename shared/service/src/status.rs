@@ -1,0 +1,206 @@
+//! One function from facts to what people are told: the same words on the command line, in the API and on
+//! screens.
+//!
+//! A status is never better than the data. Green means that every calendar was proven fresh within its poll
+//! interval; whatever is older says so, and why.
+
+use std::time::Duration;
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{CalendarState, ConnectionState};
+use serde::Serialize;
+
+/// How a connection is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Every calendar was proven fresh within its poll interval.
+    Healthy,
+    /// The first import or a poll is running or about to.
+    Syncing,
+    /// A calendar is compared in full because its cursor was lost.
+    Resyncing,
+    /// Something is older than it should be.
+    Delayed,
+    /// The provider has asked us to wait.
+    Throttled,
+    /// The provider has refused the credentials.
+    NeedsReauth,
+    /// Stopped by a person, or disconnected.
+    Disabled,
+}
+
+/// What is known of one calendar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarFacts {
+    /// What has become of it.
+    pub state: CalendarState,
+    /// The last listing that was complete and applied; `None` before the first.
+    pub fresh_at: Option<Timestamp>,
+    /// Whether a full listing is under way.
+    pub is_listing: bool,
+    /// The failure of the last attempt, in words for people.
+    pub problem: Option<String>,
+    /// Why deletions wait for a second listing, in words for people.
+    pub waiting: Option<String>,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What it is allowed to do.
+    pub state: ConnectionState,
+    /// Its selected calendars.
+    pub calendars: Vec<CalendarFacts>,
+    /// Whether its sync is running or waits for a worker.
+    pub is_running: bool,
+    /// When it runs next; `None` for "when asked".
+    pub next_at: Option<Timestamp>,
+    /// The class of the last run's failure.
+    pub class: Option<FailureClass>,
+    /// The connection's own problem, in words for people.
+    pub problem: Option<String>,
+    /// Between two polls.
+    pub poll_interval: Duration,
+}
+
+/// What people are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// In one word.
+    pub health: Health,
+    /// In one sentence, with what to do where something can be done.
+    pub message: String,
+    /// The calendar that was proven fresh longest ago; `None` when one never was.
+    pub fresh_at: Option<Timestamp>,
+    /// When it runs next; `None` for "when asked".
+    pub next_at: Option<Timestamp>,
+}
+
+/// How late a poll may be before it is called delayed, besides its interval: the queue, the run, some jitter.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// The status that follows from the facts.
+pub fn status(facts: &Facts, now: Timestamp) -> Status {
+    let reachable = || facts.calendars.iter().filter(|calendar| calendar.state != CalendarState::Gone);
+    let fresh_at = reachable().map(|calendar| calendar.fresh_at).min().flatten();
+    let (health, message) = verdict(facts, fresh_at, now);
+    Status { health, message, fresh_at, next_at: facts.next_at }
+}
+
+fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Health, String) {
+    let said = |text: &str| text.to_owned();
+    match facts.state {
+        ConnectionState::Paused => {
+            return (Health::Disabled, said("Paused; resume it to sync again. Nothing is lost meanwhile."));
+        }
+        ConnectionState::Disconnected => {
+            return (Health::Disabled, said("Disconnected; connect the account again to sync."));
+        }
+        ConnectionState::NeedsReauth => {
+            let problem = facts.problem.as_deref().unwrap_or("The provider has refused the credentials.");
+            return (Health::NeedsReauth, said(problem));
+        }
+        ConnectionState::Active => {}
+    }
+    let never = facts.calendars.iter().any(|calendar| calendar.fresh_at.is_none());
+    let problem = facts.problem.as_ref().or_else(|| facts.calendars.iter().find_map(|c| c.problem.as_ref()));
+    if let Some(FailureClass::Throttled { .. }) = facts.class {
+        let wait = facts.next_at.map(|at| at.since(now).as_secs()).unwrap_or_default();
+        return (Health::Throttled, format!("The provider asks us to wait; tried again in {wait} s."));
+    }
+    if let Some(problem) = problem {
+        return (Health::Delayed, problem.clone());
+    }
+    if let Some(waiting) = facts.calendars.iter().find_map(|calendar| calendar.waiting.as_ref()) {
+        return (Health::Delayed, waiting.clone());
+    }
+    if facts.calendars.iter().any(|calendar| calendar.is_listing && calendar.fresh_at.is_some()) {
+        return (Health::Resyncing, said("Compared in full with the provider; what is shown may be older."));
+    }
+    if facts.calendars.is_empty() && !facts.is_running {
+        return (Health::Healthy, said("The account holds no calendar that is selected."));
+    }
+    if never || facts.calendars.is_empty() {
+        return (Health::Syncing, said("The first import is under way."));
+    }
+    let age = fresh_at.map(|at| now.since(at)).unwrap_or_default();
+    if age > facts.poll_interval + GRACE {
+        let minutes = age.as_secs() / 60;
+        return (Health::Delayed, format!("Last proven fresh {minutes} min ago; the next sync is overdue."));
+    }
+    if facts.is_running {
+        return (Health::Syncing, said("A sync is running."));
+    }
+    if facts.calendars.iter().any(|calendar| calendar.state == CalendarState::Reduced) {
+        return (Health::Healthy, said("In step; some calendars show less detail than they did."));
+    }
+    (Health::Healthy, said("In step."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    fn fresh(at_minutes: i64) -> CalendarFacts {
+        CalendarFacts {
+            state: CalendarState::Reachable,
+            fresh_at: Some(Timestamp(at_minutes * MINUTE)),
+            is_listing: false,
+            problem: None,
+            waiting: None,
+        }
+    }
+
+    fn facts(calendars: Vec<CalendarFacts>) -> Facts {
+        Facts {
+            state: ConnectionState::Active,
+            calendars,
+            is_running: false,
+            next_at: None,
+            class: None,
+            problem: None,
+            poll_interval: Duration::from_secs(900),
+        }
+    }
+
+    #[test]
+    fn one_stale_calendar_is_enough_to_lose_the_green() {
+        let now = Timestamp(100 * MINUTE);
+
+        assert_eq!(status(&facts(vec![fresh(99), fresh(98)]), now).health, Health::Healthy);
+        assert_eq!(status(&facts(vec![fresh(99), fresh(60)]), now).health, Health::Delayed);
+    }
+
+    #[test]
+    fn a_calendar_that_never_arrived_is_not_healthy() {
+        let mut calendar = fresh(0);
+        calendar.fresh_at = None;
+
+        let status = status(&facts(vec![fresh(99), calendar]), Timestamp(100 * MINUTE));
+
+        assert_eq!((status.health, status.fresh_at), (Health::Syncing, None));
+    }
+
+    #[test]
+    fn a_failing_calendar_is_named_even_when_it_is_fresh_yet() {
+        let mut calendar = fresh(99);
+        calendar.problem = Some("The server has a problem of its own (status 500).".to_owned());
+
+        let status = status(&facts(vec![calendar]), Timestamp(100 * MINUTE));
+
+        assert_eq!(status.health, Health::Delayed);
+        assert!(status.message.contains("500"));
+    }
+
+    #[test]
+    fn a_pause_outweighs_everything() {
+        let mut paused = facts(vec![fresh(0)]);
+        paused.state = ConnectionState::Paused;
+
+        assert_eq!(status(&paused, Timestamp(100 * MINUTE)).health, Health::Disabled);
+    }
+}

@@ -19,7 +19,8 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         run(manager, UP).await?;
-        run_on_postgres(manager, "ALTER TABLE event_payloads ALTER COLUMN payload SET STORAGE EXTERNAL").await?;
+        run_on_postgres(manager, "ALTER TABLE event_payloads ALTER COLUMN payload SET STORAGE EXTERNAL")
+            .await?;
         protect(manager, "event_payloads", Wall::Organization, Writes::Any).await
     }
 

@@ -17,7 +17,8 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         run(manager, UP).await?;
-        run_on_postgres(manager, "ALTER TABLE listing_pages ALTER COLUMN hashes SET STORAGE EXTERNAL").await?;
+        run_on_postgres(manager, "ALTER TABLE listing_pages ALTER COLUMN hashes SET STORAGE EXTERNAL")
+            .await?;
         protect(manager, "listing_pages", Wall::Organization, Writes::Any).await
     }
 

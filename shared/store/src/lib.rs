@@ -1,1 +1,23 @@
-//! placeholder
+//! The database: everything Calfleet knows, in SQLite or Postgres, behind one type.
+//!
+//! [`Store::begin`] and [`Store::read`] give a [`Tx`], and queries can be called through nothing else. A
+//! transaction is of one organization or of the fleet ([`Scope`]); on Postgres the database itself refuses the
+//! rows of others. Queries are functions of the module of their aggregate: `connections::load(&tx, id)`. None of
+//! the database library's types are seen outside this crate.
+//!
+//! In every transaction `work` comes last, in the order of its key, and events before it in the order of their
+//! ids: whoever keeps to that never meets a deadlock.
+//!
+//! SQLite has no wall between organizations, so every query names the organization itself as well; that also
+//! makes both databases answer alike.
+
+mod bulk;
+mod database;
+mod error;
+mod gate;
+mod transaction;
+
+pub use database::{Options, Store};
+pub use error::{DatabaseFailure, StoreError};
+pub use gate::Priority;
+pub use transaction::{Scope, Tx};

@@ -1,1 +1,31 @@
-//! placeholder
+//! Real servers on private ports, and oracles that we did not write, for tests.
+//!
+//! A test that wants a program asks for it (`Redis::start()`, `Postgres::shared()`, `Radicale::start()`) and gets
+//! `None` when it is not installed: the test says so on stderr and returns. Where `CALFLEET_TEST_REQUIRE` names
+//! the program, its absence is a failure instead ([`requirement`]).
+//!
+//! Every server runs in a folder of its own under a free port of 127.0.0.1, and ends with the value that holds it;
+//! one held by a `static` ends with the test process, however that dies ([`process`] says how).
+//!
+//! Starting blocks the calling thread, for some 20 ms (Redis) to 2 s (Postgres).
+
+mod dav;
+mod http;
+mod port;
+mod postgres;
+mod process;
+mod python;
+mod radicale;
+mod redis;
+pub mod requirement;
+mod server;
+mod xandikos;
+
+pub use dav::DavServer;
+pub use postgres::{Database, Durability, Postgres};
+pub use process::wait_until;
+pub use python::repository_root;
+pub use radicale::Radicale;
+pub use redis::Redis;
+pub use server::Ending;
+pub use xandikos::Xandikos;

@@ -1,0 +1,98 @@
+//! Radicale, the CalDAV server of the Python package `radicale`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::dav::{DavServer, answers};
+use crate::python;
+use crate::requirement::{Program, demand, is_available};
+use crate::server::{Recipe, Server};
+
+const USER: &str = "ada";
+const PASSWORD: &str = "correct horse";
+
+/// Starts Radicale servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Radicale;
+
+impl Radicale {
+    /// A server with the user `ada`, HTTP Basic, and no calendar. `None`: not installed.
+    pub fn start() -> Option<DavServer> {
+        is_available(Program::Radicale).then(|| {
+            let server = demand(Server::start(recipe));
+            DavServer::new(server, "/ada/", USER, PASSWORD)
+        })
+    }
+
+    /// Writes objects, as (file name, text), straight into the storage of a calendar that `create_calendar` made.
+    ///
+    /// Some 50 times faster than PUT, for imports of 10,000 events and more. The server sees them at the next
+    /// request and computes its ETags then.
+    ///
+    /// # Errors
+    /// When the calendar does not exist.
+    pub fn fill(
+        server: &DavServer,
+        calendar: &str,
+        objects: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<()> {
+        let name = calendar.trim_end_matches('/').rsplit('/').next().context("the calendar's name")?;
+        let folder = server.storage().join("collection-root").join(USER).join(name);
+        for (file, ics) in objects {
+            let path = folder.join(file);
+            fs::write(&path, ics).with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn recipe(folder: &Path, port: u16) -> anyhow::Result<Recipe> {
+    let users = folder.join("users");
+    fs::write(&users, format!("{USER}:{PASSWORD}\n"))?;
+    let settings = format!(
+        "[server]\nhosts = 127.0.0.1:{port}\nmax_connections = 100\n\
+         [auth]\ntype = htpasswd\nhtpasswd_filename = {}\nhtpasswd_encryption = plain\ndelay = 0\n\
+         [rights]\ntype = owner_only\n[web]\ntype = none\n[logging]\nlevel = warning\n\
+         [storage]\nfilesystem_folder = {}\n",
+        users.display(),
+        folder.join("storage").display(),
+    );
+    let file = folder.join("radicale.conf");
+    fs::write(&file, settings)?;
+    Ok(Recipe {
+        name: "radicale",
+        arguments: vec![
+            python::interpreter().into(),
+            "-m".into(),
+            "radicale".into(),
+            "--config".into(),
+            file.into(),
+        ],
+        signal: "TERM",
+        is_ready: answers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ending;
+
+    const EVENT: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:one@example.com\r\n\
+         DTSTAMP:20260101T000000Z\r\nDTSTART:20260102T090000Z\r\nDTEND:20260102T100000Z\r\nSUMMARY:Review\r\n\
+         END:VEVENT\r\nEND:VCALENDAR\r\n";
+
+    #[test]
+    fn radicale_keeps_an_event_over_a_restart() {
+        let Some(server) = Radicale::start() else { return };
+        let calendar = server.create_calendar("work");
+        server.put(&calendar, "one.ics", EVENT);
+
+        server.stop(Ending::Orderly);
+        server.start_again();
+
+        server.delete(&calendar, "one.ics");
+    }
+}

@@ -7,10 +7,12 @@
 //! Every server runs in a folder of its own under a free port of 127.0.0.1, and ends with the value that holds it;
 //! one held by a `static` ends with the test process, however that dies ([`process`] says how).
 //!
-//! Starting blocks the calling thread, for some 20 ms (Redis) to 2 s (Postgres).
+//! Starting blocks the calling thread, for some 20 ms (Redis) to 2 s (Postgres). The [`oracle`] is asynchronous, because
+//! the servers that it talks to may live in the runtime of the test itself.
 
 mod dav;
 mod http;
+pub mod oracle;
 mod port;
 mod postgres;
 mod process;

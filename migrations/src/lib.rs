@@ -141,3 +141,23 @@ async fn names(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
 fn failed(operation: &'static str) -> impl FnOnce(DbErr) -> MigrationError {
     move |source| MigrationError { operation, source: Box::new(source) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_schema_goes_up_down_and_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("calfleet.db").display());
+
+        let first = run(&url).await.unwrap();
+        revert(&url, first.iter().map(|_| 1).sum()).await.unwrap();
+        let again = pending(&url).await.unwrap();
+        run(&url).await.unwrap();
+
+        assert_eq!(first, again);
+        assert_eq!(pending(&url).await.unwrap(), Vec::<String>::new());
+        assert!(first.is_sorted());
+    }
+}

@@ -52,18 +52,18 @@ pub(crate) async fn protect_by(
         Writes::Any => "SELECT, INSERT, UPDATE, DELETE",
         Writes::AppendOnly => "SELECT, INSERT, DELETE",
     };
+    let admit = |policy: &str, role: &str, rows: &str| {
+        format!(
+            "CREATE POLICY {policy} ON {table} TO {role} USING ({rows}) WITH CHECK ({rows});
+             GRANT {grant} ON {table} TO {role};"
+        )
+    };
     let mut sql = format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;");
     if wall != Wall::Fleet {
-        sql.push_str(&format!(
-            "CREATE POLICY organization ON {table} TO calfleet_app USING ({ours}) WITH CHECK ({ours});
-             GRANT {grant} ON {table} TO calfleet_app;"
-        ));
+        sql += &admit("organization", "calfleet_app", &ours);
     }
     if wall != Wall::Organization {
-        sql.push_str(&format!(
-            "CREATE POLICY fleet ON {table} TO calfleet_fleet USING (true) WITH CHECK (true);
-             GRANT {grant} ON {table} TO calfleet_fleet;"
-        ));
+        sql += &admit("fleet", "calfleet_fleet", "true");
     }
     run_on_postgres(manager, &sql).await?;
     if writes == Writes::AppendOnly {

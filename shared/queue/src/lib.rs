@@ -9,6 +9,7 @@
 //! worker calls [`Queue::pop`] with the [`Room`] it has, and whoever asked for something calls [`Queue::nudge`]
 //! after its commit, which wakes every scheduler's [`Nudges`].
 
+mod backend;
 mod memory;
 mod redis;
 mod shares;
@@ -20,6 +21,7 @@ use calfleet_domain::job::{Hint, Lane};
 use calfleet_domain::model::ids::WorkerId;
 use tokio::sync::watch;
 
+pub use crate::backend::{Feed, feed};
 pub use crate::memory::MemoryQueue;
 pub use crate::redis::{RedisQueue, RedisSettings};
 pub use crate::shares::{LANES, LaneRoom, Room, SHARES_PERCENT, per_lane};

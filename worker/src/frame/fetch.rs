@@ -1,0 +1,107 @@
+//! From free slots to claims: hints are popped and claimed in batches, never more than can run at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use calfleet_domain::job::{Claim, Hint, Kind, WorkKey};
+use calfleet_domain::model::ids::{LeaseOwner, OrganizationId};
+use calfleet_queue::{LANES, Popped};
+use calfleet_store::work::HintedRow;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+
+/// How long to wait for a hint at once. Bounds how long a worker that was told to stop goes on waiting.
+const WAIT: Duration = Duration::from_millis(500);
+/// The same while some lane has no room: slots may become free for it meanwhile.
+const WAIT_WHILE_CROWDED: Duration = Duration::from_millis(10);
+/// The pause after a failure of the store.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Feeds the worker's loop until told to stop.
+pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: CancellationToken) {
+    let slots = shared.frame.settings.slots;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = shared.held.until(|held| !held.room(slots).is_empty()) => {}
+            () = stop.cancelled() => break,
+        }
+        let room = shared.held.room(slots);
+        let wait = if room.excludes_a_lane() { WAIT_WHILE_CROWDED } else { WAIT };
+        // not cancelled by `stop`: what was popped would be lost until its mark runs out
+        let popped = match shared.frame.queue.pop(&room, wait).await {
+            Ok(popped) => popped,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the queue does not answer");
+                continue;
+            }
+        };
+        let rows: Vec<_> = popped.iter().filter_map(row).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        if stop.is_cancelled() {
+            give_back(&shared, &rows).await;
+            break;
+        }
+        claim(&shared, &feed, &rows).await;
+    }
+}
+
+/// Claims the rows behind the hints and passes them on.
+async fn claim(shared: &Shared, feed: &mpsc::Sender<Claim>, rows: &[HintedRow]) {
+    let Shared { frame, .. } = shared;
+    let now = frame.clock.now();
+    let owner = LeaseOwner(frame.rng.uuid(now));
+    let claimed = match frame.store.work().claim(rows, owner, frame.settings.lease, now).await {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "claims failed");
+            frame.clock.sleep_until(now.plus(PAUSE)).await;
+            return;
+        }
+    };
+    let taken = claimed.claims.len() + claimed.set_aside.len();
+    metrics::counter!("calfleet_claims_total").increment(claimed.claims.len() as u64);
+    metrics::counter!("calfleet_hints_dropped_total", "reason" => "stale")
+        .increment(rows.len().saturating_sub(taken) as u64);
+    for key in &claimed.set_aside {
+        metrics::counter!("calfleet_jobs_set_aside_total", "kind" => key.kind.as_str()).increment(1);
+        tracing::error!(job.kind = %key.kind, job.target = %key.target, "a job ended its worker too often and was set aside");
+    }
+    for claim in claimed.claims {
+        shared.held.hold(&claim);
+        if let Err(unsent) = feed.send(claim).await {
+            shared.held.let_go(&unsent.0);
+        }
+    }
+}
+
+/// Makes popped rows ready again at once, instead of when their mark runs out.
+async fn give_back(shared: &Shared, rows: &[HintedRow]) {
+    let keys: Vec<WorkKey> = rows.iter().map(|row| row.key).collect();
+    if let Err(error) = shared.frame.store.work().unmark(&keys).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "hints could not be given back");
+    }
+    shared.frame.queue.nudge().await;
+}
+
+/// What a hint is about; one of a kind that this version does not know is counted and dropped.
+fn row(popped: &Popped) -> Option<HintedRow> {
+    let Hint { kind, target, organization_id, .. } = &popped.hint;
+    let Some(kind) = Kind::from_code(*kind) else {
+        metrics::counter!("calfleet_hints_dropped_total", "reason" => "unknown_kind").increment(1);
+        return None;
+    };
+    let organization_id: OrganizationId = *organization_id;
+    Some(HintedRow { key: WorkKey { kind, target: *target }, organization_id, lane: popped.lane })
+}
+
+/// The slots that are occupied, as measures.
+pub(super) fn measure(running: [usize; LANES]) {
+    for (lane, count) in calfleet_domain::job::Lane::ALL.iter().zip(running) {
+        metrics::gauge!("calfleet_jobs_running", "lane" => lane.as_str())
+            .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+}

@@ -1,0 +1,54 @@
+//! Renews every lease of the process in one statement, and drops the handlers that lost theirs.
+
+use std::sync::Arc;
+
+use calfleet_domain::clock::Timestamp;
+
+use super::Shared;
+use super::fetch::measure;
+use super::held::Dropped;
+
+/// Runs for as long as the worker does.
+pub(super) async fn renew(shared: Arc<Shared>) {
+    let frame = &shared.frame;
+    let mut proven = frame.clock.now();
+    loop {
+        let now = frame.clock.now();
+        if let Err(error) = frame.queue.report_slots(shared.worker, frame.settings.slots, now).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the slots were not reported");
+        }
+        measure(shared.held.running());
+        frame.clock.sleep_until(now.plus(frame.settings.renewal)).await;
+        renew_once(&shared, &mut proven).await;
+    }
+}
+
+/// One round; `proven` is when the store last answered one.
+async fn renew_once(shared: &Shared, proven: &mut Timestamp) {
+    let frame = &shared.frame;
+    let now = frame.clock.now();
+    shared.held.drop_overdue(now);
+    let claims = shared.held.claims();
+    if claims.is_empty() {
+        *proven = now;
+        return;
+    }
+    match frame.store.work().renew(&claims, frame.settings.lease, now).await {
+        Ok(lost) => {
+            *proven = now;
+            for claim in &lost {
+                // also those that were finished since the list was made, which are no longer held
+                shared.held.drop_run(claim, Dropped::Lost);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+            // from here on others may take the rows over
+            if now.since(*proven) + frame.settings.renewal >= frame.settings.lease {
+                for claim in &claims {
+                    shared.held.drop_run(claim, Dropped::Lost);
+                }
+            }
+        }
+    }
+}

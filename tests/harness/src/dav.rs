@@ -1,30 +1,37 @@
 //! What tests do with a real CalDAV server, whichever it is.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::http::{self, Request};
 use crate::requirement::demand;
 use crate::server::{Ending, Server};
 
+/// Where a server keeps the calendars of its user.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Home {
+    /// In URLs: an absolute path with a slash at the end.
+    pub(crate) path: &'static str,
+    /// On disk, under the folder `storage`: a folder for each calendar, a file for each object.
+    pub(crate) folder: &'static str,
+    /// Whether each calendar is a git repository, of which the server serves the last commit.
+    pub(crate) is_git: bool,
+}
+
 /// A running CalDAV server with one user.
 #[derive(Debug)]
 pub struct DavServer {
     server: Server,
-    /// Of the user's calendars: an absolute path with a slash at the end.
-    home: &'static str,
+    home: Home,
     user: &'static str,
     password: &'static str,
 }
 
 impl DavServer {
-    pub(crate) const fn new(
-        server: Server,
-        home: &'static str,
-        user: &'static str,
-        password: &'static str,
-    ) -> Self {
+    pub(crate) const fn new(server: Server, home: Home, user: &'static str, password: &'static str) -> Self {
         Self { server, home, user, password }
     }
 
@@ -48,7 +55,7 @@ impl DavServer {
     /// # Panics
     /// When the server refuses.
     pub fn create_calendar(&self, name: &str) -> String {
-        let path = format!("{}{name}/", self.home);
+        let path = format!("{}{name}/", self.home.path);
         let body = format!(
             r#"<?xml version="1.0" encoding="utf-8"?>
 <C:mkcalendar xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:set><D:prop>
@@ -78,9 +85,25 @@ impl DavServer {
         demand(if (200..300).contains(&status) { Ok(()) } else { refusal("DELETE", &path, status) });
     }
 
-    /// The folder where the server keeps everything.
-    pub fn storage(&self) -> PathBuf {
-        self.server.folder().join("storage")
+    /// Writes objects, as (file name, text), straight into the storage of a calendar that `create_calendar` made.
+    ///
+    /// For imports of thousands of events: a PUT takes 10 to 60 ms, because the server reads the whole calendar for
+    /// it. The server sees them at the next request and computes its ETags then.
+    ///
+    /// # Panics
+    /// When the calendar does not exist.
+    pub fn fill(&self, calendar: &str, objects: impl IntoIterator<Item = (String, String)>) {
+        let path = demand(self.path(calendar));
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let folder = self.server.folder().join("storage").join(self.home.folder).join(name);
+        for (file, ics) in objects {
+            let file = folder.join(file);
+            demand(fs::write(&file, ics).with_context(|| format!("write {}", file.display())));
+        }
+        if self.home.is_git {
+            demand(git(&folder, &["add", "--all"]));
+            demand(git(&folder, &["commit", "--quiet", "--message", "Fill the calendar"]));
+        }
     }
 
     /// Ends the server; its calendars stay.
@@ -121,6 +144,24 @@ impl DavServer {
         let request = Request { method, path, content_type, body, user: self.user, password: self.password };
         http::send(self.server.port(), request)
     }
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("git")
+        // A test run from a git hook inherits these, and would commit to the wrong repository.
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
+        .args(["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .context("run git")?;
+    if !output.status.success() {
+        bail!("git {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 fn refusal(method: &str, path: &str, status: u16) -> anyhow::Result<()> {

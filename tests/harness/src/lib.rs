@@ -5,7 +5,7 @@
 //! the program, its absence is a failure instead ([`requirement`]).
 //!
 //! Every server runs in a folder of its own under a free port of 127.0.0.1, and ends with the value that holds it;
-//! one held by a `static` ends with the test process, however that dies ([`process`] says how).
+//! one held by a `static` ends with the test process, however that dies (the module `process` says how).
 //!
 //! Starting blocks the calling thread, for some 20 ms (Redis) to 2 s (Postgres). The [`oracle`] is asynchronous, because
 //! the servers that it talks to may live in the runtime of the test itself.
@@ -21,6 +21,7 @@ mod radicale;
 mod redis;
 pub mod requirement;
 mod server;
+mod size;
 mod xandikos;
 
 pub use dav::DavServer;
@@ -30,4 +31,5 @@ pub use python::repository_root;
 pub use radicale::Radicale;
 pub use redis::Redis;
 pub use server::Ending;
+pub use size::Size;
 pub use xandikos::Xandikos;

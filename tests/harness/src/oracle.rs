@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_filled_calendar_holds_what_was_generated() {
+        let (Some(radicale), Some(xandikos)) = (Radicale::start(), Xandikos::start()) else { return };
+        let Some(events) = generated_events("seed", 1000).await.unwrap() else { return };
+        for server in [radicale, xandikos] {
+            let client = OtherClient::of(&server).unwrap();
+            let calendar = server.create_calendar("work");
+
+            server.fill(&calendar, events.iter().map(|event| (event.href.clone(), event.ics.clone())));
+
+            let held = client.dump(&calendar).await.unwrap();
+            assert!(held.iter().map(|object| &object.uid).eq(events.iter().map(|event| &event.uid)));
+        }
+    }
+
+    #[tokio::test]
     async fn the_other_client_leaves_the_same_meaning_on_radicale_and_xandikos() {
         let (Some(radicale), Some(xandikos)) = (Radicale::start(), Xandikos::start()) else { return };
         let mut meanings = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::dav::{DavServer, answers};
+use crate::dav::{DavServer, Home, answers};
 use crate::python;
 use crate::requirement::{Program, demand, is_available};
 use crate::server::{Recipe, Server};
@@ -18,7 +18,8 @@ impl Xandikos {
     pub fn start() -> Option<DavServer> {
         is_available(Program::Xandikos).then(|| {
             let server = demand(Server::start(|folder, port| Ok(recipe(folder, port))));
-            DavServer::new(server, "/ada/calendars/", "ada", "unused")
+            let home = Home { path: "/ada/calendars/", folder: "ada/calendars", is_git: true };
+            DavServer::new(server, home, "ada", "unused")
         })
     }
 }

@@ -9,4 +9,5 @@ pub mod clock;
 pub mod failure;
 pub mod job;
 pub mod model;
+pub mod reconcile;
 pub mod recurrence;

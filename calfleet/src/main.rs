@@ -14,6 +14,7 @@ mod demo;
 mod migrate;
 mod parts;
 mod print;
+mod sample;
 mod sandbox;
 mod scheduler;
 mod solo;

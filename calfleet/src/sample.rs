@@ -1,0 +1,69 @@
+//! Sample accounts at the simulated provider: generated calendars, files of the test corpus, a feed.
+
+use anyhow::Context;
+use calfleet_sandbox::{
+    Access, AccountAccess, AccountSpec, AuthScheme, CalendarSpec, Control, FeedSpec, GeneratorPlan, Profile,
+};
+
+/// Files of the corpus that show what calendars in the wild are like. One of them cannot be read, on purpose: it
+/// is shown as such and stops nothing.
+const CORPUS: [(&str, &str); 6] = [
+    ("all-day.ics", include_str!("../../tests/data/ics/nodeical-test_date_duration.ics")),
+    ("berlin.ics", include_str!("../../tests/data/ics/nodeical-whole_day_moved_over_dst_change_berlin.ics")),
+    ("kyiv.ics", include_str!("../../tests/data/ics/nodeical-google-calendar-kiev-tz.ics")),
+    ("overrides.ics", include_str!("../../tests/data/ics/own-master-two-overrides-exdate.ics")),
+    ("lightning.ics", include_str!("../../tests/data/ics/vobject-radicale-0827.ics")),
+    ("broken.ics", include_str!("../../tests/data/ics/pyical-broken_dtstart.ics")),
+];
+
+/// An organization of the sample: whose account, and under which name it is shown.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// The organization's name.
+    pub(crate) organization: &'static str,
+    /// Its account at the simulated CalDAV server.
+    pub(crate) account: AccountAccess,
+    /// The calendars of that account that keep changing.
+    pub(crate) lively: Vec<&'static str>,
+    /// The address of a feed it subscribes to.
+    pub(crate) feed: Option<String>,
+}
+
+/// Fills the sandbox.
+pub(crate) fn fill(sandbox: &Control, seed: u64) -> anyhow::Result<Vec<Sample>> {
+    let ada = AccountSpec::new("ada", "ada-secret")
+        .profile(Profile::radicale())
+        .calendar(CalendarSpec::new("work").titled("Work").coloured("#3367D6"))
+        .calendar(CalendarSpec::new("corpus").titled("Calendars in the wild").coloured("#7CB342"))
+        .calendar(CalendarSpec::new("team").titled("Team (read only)").with_access(Access::Read));
+    let grace = AccountSpec::new("grace", "grace-secret")
+        .profile(Profile::cyrus())
+        .scheme(AuthScheme::DigestSha256)
+        .calendar(CalendarSpec::new("research").titled("Research").coloured("#8E24AA"))
+        .calendar(CalendarSpec::new("archive").titled("Archive"));
+    let ada = sandbox.create_account(ada).context("create the sample account ada")?;
+    let grace = sandbox.create_account(grace).context("create the sample account grace")?;
+    let plans = [
+        ("ada", "work", 1_000, 1),
+        ("ada", "team", 120, 2),
+        ("grace", "research", 400, 3),
+        ("grace", "archive", 3_000, 4),
+    ];
+    for (account, calendar, events, number) in plans {
+        let plan = GeneratorPlan { events, seed: seed.wrapping_add(number) };
+        sandbox.generate(account, calendar, plan).context("generate sample events")?;
+    }
+    for (name, text) in CORPUS {
+        sandbox.plant("ada", "corpus", name, text).context("plant a file of the corpus")?;
+    }
+    let spec = FeedSpec {
+        title: Some("Research, published".to_owned()),
+        calendar: Some(("grace".to_owned(), "research".to_owned())),
+        ..FeedSpec::default()
+    };
+    let feed = sandbox.set_feed("research", spec);
+    Ok(vec![
+        Sample { organization: "Analytical Engines", account: ada, lively: vec!["work"], feed: Some(feed) },
+        Sample { organization: "Compilers United", account: grace, lively: vec!["research"], feed: None },
+    ])
+}

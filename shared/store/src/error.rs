@@ -37,6 +37,15 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// A payload cannot be compressed.
+    #[error("{operation}: compress a payload")]
+    Uncompressed {
+        /// What was attempted.
+        operation: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A query about one organization was called in a transaction of the fleet.
     #[error("{operation}: the transaction belongs to no organization")]
     NoOrganization {

@@ -11,10 +11,16 @@
 //! SQLite has no wall between organizations, so every query names the organization itself as well; that also
 //! makes both databases answer alike.
 
+pub mod apply;
 mod bulk;
+pub mod calendar_sync;
 mod database;
 mod error;
+pub mod events;
 mod gate;
+pub mod history;
+pub mod listing;
+mod meetings;
 mod transaction;
 
 pub use database::{Options, Store};

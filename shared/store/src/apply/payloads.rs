@@ -1,0 +1,104 @@
+//! What hangs on an event's row: the raw payload, compressed, and the overrides of a series.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use calfleet_domain::model::{Body, Event, EventId, Override};
+use zstd::bulk::{Compressor, decompress};
+
+use super::{EventWrite, PageWrites};
+use crate::bulk::Input;
+use crate::error::StoreError;
+use crate::transaction::{Tx, to_json, values};
+
+/// Fast: a payload is a few kilobytes, and most are read again only when they are updated.
+const LEVEL: i32 = 1;
+
+/// No payload is larger; the providers' limits on one object are below.
+const LARGEST_BYTES: usize = 256 << 20;
+
+/// Writes the payloads of everything whose payload is new.
+pub(super) async fn write(tx: &Tx, writes: &PageWrites) -> Result<(), StoreError> {
+    const OPERATION: &str = "write payloads";
+    let organization = tx.organization(OPERATION)?;
+    let events = writes.inserts.iter().chain(&writes.updates).map(|write| (write.id, write.raw.as_ref()));
+    let revisions = writes.revisions.iter().map(|write| (write.row.id, write.raw.as_ref()));
+    let raws: Vec<(EventId, &String)> =
+        events.chain(revisions).filter_map(|(id, raw)| raw.map(|raw| (id, raw))).collect();
+    if raws.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| StoreError::Uncompressed { operation: OPERATION, source };
+    let mut compressor = Compressor::new(LEVEL).map_err(failed)?;
+    let payloads = raws
+        .iter()
+        .map(|(_, raw)| compressor.compress(raw.as_bytes()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    let sql = "WITH {input} INSERT INTO event_payloads (event_id, organization_id, payload)
+         SELECT event_id, $1, payload FROM input WHERE TRUE
+         ON CONFLICT (event_id) DO UPDATE SET payload = excluded.payload";
+    let input = Input::new().column("event_id", raws.iter().map(|(id, _)| *id)).column("payload", payloads);
+    input.execute(tx, OPERATION, sql, values![organization]).await?;
+    Ok(())
+}
+
+/// The payload of one event, verbatim.
+///
+/// # Errors
+/// When the database fails, or what it holds cannot be read.
+pub async fn payload(tx: &Tx, event: EventId) -> Result<Option<String>, StoreError> {
+    const OPERATION: &str = "read a payload";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT payload FROM event_payloads WHERE organization_id = $1 AND event_id = $2";
+    let Some(row) = tx.one(OPERATION, sql, values![organization, event]).await? else { return Ok(None) };
+    let payload: Vec<u8> = row.at(0)?;
+    let unreadable = || StoreError::Unreadable { operation: OPERATION, column: "payload" };
+    let size = zstd::zstd_safe::get_frame_content_size(&payload).ok().flatten().ok_or_else(unreadable)?;
+    let size = usize::try_from(size).unwrap_or(usize::MAX).min(LARGEST_BYTES);
+    let raw = decompress(&payload, size).map_err(|_| unreadable())?;
+    String::from_utf8(raw).map(Some).map_err(|_| unreadable())
+}
+
+/// Replaces the overrides of everything that is written: those of updated rows are removed, all new ones added.
+pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<(), StoreError> {
+    const OPERATION: &str = "replace overrides";
+    let organization = tx.organization(OPERATION)?;
+    let rewritten: BTreeSet<EventId> = writes.updates.iter().map(|write| write.id).collect();
+    let sql = "WITH {input} DELETE FROM overrides
+         WHERE organization_id = $1 AND event_id IN (SELECT event_id FROM input)";
+    Input::new().column("event_id", rewritten).execute(tx, OPERATION, sql, values![organization]).await?;
+
+    let rows: Vec<(&EventWrite, String, Option<String>)> = writes
+        .inserts
+        .iter()
+        .chain(&writes.updates)
+        .map(overrides)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let input = Input::new()
+        .column("calendar_id", rows.iter().map(|(write, ..)| write.calendar.calendar_id))
+        .column("series_key", rows.iter().map(|(write, ..)| &write.provider_id))
+        .column("recurrence_key", rows.iter().map(|(_, key, _)| key))
+        .column("event_id", rows.iter().map(|(write, ..)| write.id))
+        .column("revision", rows.iter().map(|(write, ..)| write.revision.clone()))
+        .column("body", rows.iter().map(|(_, _, body)| body.clone()));
+    let sql = "WITH {input} INSERT INTO overrides
+            (calendar_id, series_key, recurrence_key, organization_id, event_id, revision, body)
+         SELECT calendar_id, series_key, recurrence_key, $1, event_id, revision, body FROM input";
+    input.execute(tx, OPERATION, sql, values![organization]).await?;
+    Ok(())
+}
+
+/// The series key is the id of the object that holds the series: where one object holds all of it, two series of
+/// one UID in one calendar stay two.
+fn overrides(write: &EventWrite) -> Result<Vec<(&EventWrite, String, Option<String>)>, StoreError> {
+    let Some(Event { body: Body::Series(series), .. }) = &write.event else { return Ok(Vec::new()) };
+    let body = |over: &Override| match over {
+        Override::Changed(fields) => to_json("replace overrides", "body", fields.as_ref()).map(Some),
+        Override::Cancelled => Ok(None),
+    };
+    series.overrides.iter().map(|(key, over)| Ok((write, key.to_string(), body(over)?))).collect()
+}

@@ -1,1 +1,6 @@
-//! placeholder
+//! What the API, the command line, the screens and the jobs share: connecting accounts, reading events, telling
+//! people how things are.
+
+pub mod read;
+pub mod status;
+pub mod view;

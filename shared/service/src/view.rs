@@ -4,8 +4,8 @@
 //! shell is not the calendar's owner.
 
 use calfleet_domain::model::{
-    Attendee, Conference, DetailLevel, End, Fields, Organizer, Reminder, Role, Status, Transparency, Visibility,
-    When,
+    Attendee, Conference, DetailLevel, End, Fields, Organizer, Reminder, Role, Status, Transparency,
+    Visibility, When,
 };
 use serde::Serialize;
 

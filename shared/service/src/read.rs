@@ -1,0 +1,283 @@
+//! Events and instances as readers see them: what the API and the command line answer.
+//!
+//! A page holds whole events or instances and the cursor that continues after it; nothing here returns more than
+//! it was asked for, however large the calendar.
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{Body, CalendarId, EventId, MeetingId, OrganizationId, RecurrenceId};
+use calfleet_domain::recurrence::expand::{Budget, Instance, expand};
+use calfleet_store::events::{self, EventState, RangeCursor, RangeQuery, StoredRow};
+use calfleet_store::{Scope, Store, StoreError};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+use crate::view::{Details, EndTime, Time, role_name};
+
+/// Most events expanded for one page of instances.
+const EVENTS_PER_EXPANSION: usize = 5_000;
+
+/// A copy of an event, as it is in one calendar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// The copy.
+    pub id: EventId,
+    /// The meeting that its copies share.
+    pub meeting_id: MeetingId,
+    /// Its calendar.
+    pub calendar_id: CalendarId,
+    /// The iCalendar `UID`.
+    pub ical_uid: Option<String>,
+    /// Start of the single event or of the first instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// Its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndTime>,
+    /// What it says; absent for an object that was never readable.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// `RRULE`s of a series.
+    pub recurrence: Vec<String>,
+    /// Original starts of instances that do not take place.
+    pub exclusions: Vec<RecurrenceId>,
+    /// Original starts of instances that differ from the series.
+    pub overrides: Vec<RecurrenceId>,
+    /// The part that the calendar's owner has in it: `organizer`, `attendee`, `none`.
+    pub role: &'static str,
+    /// `synced`, or `unreadable` when what the provider holds cannot be read; what is shown is then older.
+    pub sync_status: &'static str,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The provider's id.
+    pub provider_event_id: String,
+}
+
+/// One occurrence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstanceView {
+    /// The copy it belongs to.
+    pub event_id: EventId,
+    /// The meeting.
+    pub meeting_id: MeetingId,
+    /// Its calendar.
+    pub calendar_id: CalendarId,
+    /// The original start, in a series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recurrence_id: Option<RecurrenceId>,
+    /// Start as it is written.
+    pub start: Time,
+    /// End as it is written, exclusive.
+    pub end: Time,
+    /// Start as an instant (UTC).
+    pub starts_at: String,
+    /// End as an instant (UTC), exclusive.
+    pub ends_at: String,
+    /// Whether it departs from its series.
+    pub is_override: bool,
+    /// What it says.
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// A page and where it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page<T> {
+    /// What was asked for.
+    pub data: Vec<T>,
+    /// Give it back as `cursor` for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+    /// `false` when a limit ended the search and there may be more than can be paged through.
+    pub is_complete: bool,
+}
+
+/// A stretch of time to look for instances in.
+#[derive(Debug, Clone)]
+pub struct InstancesQuery {
+    /// Which calendars.
+    pub calendars: Vec<CalendarId>,
+    /// From when on.
+    pub from: chrono::DateTime<chrono::Utc>,
+    /// Until when, exclusive.
+    pub until: chrono::DateTime<chrono::Utc>,
+    /// The reader's zone: gives dates and floating times their place.
+    pub zone: Tz,
+    /// Most instances.
+    pub limit: usize,
+    /// How many instances of the same stretch the pages before held.
+    pub offset: usize,
+}
+
+/// One event of an organization.
+///
+/// # Errors
+/// When the database fails.
+pub async fn event(
+    store: &Store,
+    organization: OrganizationId,
+    id: EventId,
+) -> Result<Option<EventView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let row = events::load(&tx, id).await?;
+    Ok(row.filter(is_shown).map(|row| event_view(&row)))
+}
+
+/// The events whose span touches a stretch of time, by start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn events(
+    store: &Store,
+    organization: OrganizationId,
+    query: &RangeQuery,
+) -> Result<Page<EventView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let rows = events::in_range(&tx, query).await?;
+    let is_full = rows.len() == query.limit;
+    let next_cursor = rows.last().filter(|_| is_full).map(|(cursor, _)| write_cursor(*cursor));
+    let data = rows.iter().map(|(_, row)| event_view(row)).collect();
+    Ok(Page { data, next_cursor, is_complete: true })
+}
+
+/// The instances in a stretch of time, by start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn instances(
+    store: &Store,
+    organization: OrganizationId,
+    query: &InstancesQuery,
+) -> Result<Page<InstanceView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let range = RangeQuery {
+        calendars: query.calendars.clone(),
+        from: Some(Timestamp::from_utc(query.from)),
+        until: Some(Timestamp::from_utc(query.until)),
+        after: None,
+        limit: EVENTS_PER_EXPANSION,
+    };
+    let rows = events::in_range(&tx, &range).await?;
+    drop(tx);
+    let mut is_complete = rows.len() < EVENTS_PER_EXPANSION;
+    let mut found = Vec::new();
+    for (_, row) in &rows {
+        is_complete &= expand_row(row, query, &mut found);
+    }
+    found.sort_by(|one, other| {
+        (&one.starts_at, one.event_id, one.recurrence_id).cmp(&(
+            &other.starts_at,
+            other.event_id,
+            other.recurrence_id,
+        ))
+    });
+    let end = query.offset.saturating_add(query.limit);
+    let next_cursor = (found.len() > end).then(|| end.to_string());
+    let data = found.into_iter().skip(query.offset).take(query.limit).collect();
+    Ok(Page { data, next_cursor, is_complete })
+}
+
+/// The instances of one event in a stretch of time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn instances_of(
+    store: &Store,
+    organization: OrganizationId,
+    id: EventId,
+    query: &InstancesQuery,
+) -> Result<Option<Page<InstanceView>>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let Some(row) = events::load(&tx, id).await?.filter(is_shown) else { return Ok(None) };
+    drop(tx);
+    let mut found = Vec::new();
+    let is_complete = expand_row(&row, query, &mut found);
+    let end = query.offset.saturating_add(query.limit);
+    let next_cursor = (found.len() > end).then(|| end.to_string());
+    let data = found.into_iter().skip(query.offset).take(query.limit).collect();
+    Ok(Some(Page { data, next_cursor, is_complete }))
+}
+
+fn is_shown(row: &StoredRow) -> bool {
+    row.state != EventState::Tombstone
+}
+
+/// Adds the row's instances; whether all were found within the budget.
+fn expand_row(row: &StoredRow, query: &InstancesQuery, found: &mut Vec<InstanceView>) -> bool {
+    let Some(event) = &row.event.event else { return true };
+    let most = Budget::default().instances.max(query.offset.saturating_add(query.limit).saturating_add(1));
+    let budget = Budget { instances: most, ..Budget::default() };
+    let expansion = expand(event, query.from..query.until, query.zone, &budget);
+    found.extend(expansion.instances.into_iter().map(|instance| instance_view(row, instance)));
+    expansion.is_complete
+}
+
+fn instance_view(row: &StoredRow, instance: Instance<'_>) -> InstanceView {
+    let stamp = |instant: chrono::DateTime<chrono::Utc>| instant.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    InstanceView {
+        event_id: row.event.id,
+        meeting_id: row.event.meeting_id,
+        calendar_id: row.event.calendar_id,
+        recurrence_id: instance.recurrence_id,
+        start: Time::from(&instance.start),
+        end: Time::from(&instance.end),
+        starts_at: stamp(instance.starts_at),
+        ends_at: stamp(instance.ends_at),
+        is_override: instance.is_override,
+        details: Details::of(instance.fields, row.event.detail),
+    }
+}
+
+fn event_view(row: &StoredRow) -> EventView {
+    let stored = &row.event;
+    let fields = stored.event.as_ref().and_then(|event| event.fields());
+    let mut view = EventView {
+        id: stored.id,
+        meeting_id: stored.meeting_id,
+        calendar_id: stored.calendar_id,
+        ical_uid: stored.event.as_ref().map(|event| event.uid.0.clone()),
+        start: fields.map(|fields| Time::from(&fields.start)),
+        end: fields.map(|fields| EndTime::from(&fields.end)),
+        details: fields.map(|fields| Details::of(fields, stored.detail)),
+        recurrence: Vec::new(),
+        exclusions: Vec::new(),
+        overrides: Vec::new(),
+        role: role_name(stored.role),
+        sync_status: if row.problem.is_some() { "unreadable" } else { "synced" },
+        problem: row.problem.clone(),
+        provider_event_id: stored.provider_id.0.clone(),
+    };
+    if let Some(Body::Series(series)) = stored.event.as_ref().map(|event| &event.body) {
+        view.overrides = series.overrides.keys().copied().collect();
+        if let Some(master) = &series.master {
+            view.recurrence = master.rules.iter().map(|rule| format!("RRULE:{}", rule.0)).collect();
+            view.exclusions = master.exclusions.iter().copied().collect();
+        }
+    }
+    view
+}
+
+/// A cursor as text.
+fn write_cursor(cursor: RangeCursor) -> String {
+    format!("{}.{}", cursor.span_start.0, cursor.id.0.simple())
+}
+
+/// The cursor of a text that [`events`] gave; `None` for any other text.
+pub fn read_cursor(text: &str) -> Option<RangeCursor> {
+    let (start, id) = text.split_once('.')?;
+    Some(RangeCursor { span_start: Timestamp(start.parse().ok()?), id: EventId(id.parse().ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text_and_any_other_text_is_none() {
+        let cursor = RangeCursor { span_start: Timestamp(-42), id: EventId(uuid::Uuid::from_u128(7)) };
+
+        assert_eq!(read_cursor(&write_cursor(cursor)), Some(cursor));
+        for text in ["", ".", "1", "x.y", "1.zz", "99999999999999999999.0"] {
+            assert_eq!(read_cursor(text), None, "{text}");
+        }
+    }
+}

@@ -11,19 +11,30 @@
 //! SQLite has no wall between organizations, so every query names the organization itself as well; that also
 //! makes both databases answer alike.
 
+pub mod api_keys;
 pub mod apply;
+pub mod audit;
 mod bulk;
 pub mod calendar_sync;
+pub mod calendars;
+pub mod connections;
 mod database;
+pub mod doors;
 mod error;
 pub mod events;
 mod gate;
 pub mod history;
 pub mod listing;
 mod meetings;
+pub mod organizations;
+mod problem;
+pub mod runs;
 mod transaction;
+pub mod vault;
+pub mod workers;
 
 pub use database::{Options, Store};
 pub use error::{DatabaseFailure, StoreError};
 pub use gate::Priority;
+pub use problem::LastProblem;
 pub use transaction::{Scope, Tx};

@@ -61,6 +61,16 @@ impl Tx {
         self.inner.get_database_backend() == DbBackend::Postgres
     }
 
+    /// The scalar minimum, which the databases call differently.
+    pub(crate) fn least(&self) -> &'static str {
+        if self.is_postgres() { "least" } else { "min" }
+    }
+
+    /// The end of a query whose rows are about to be changed. SQLite's writer is alone anyway.
+    pub(crate) fn for_update(&self) -> &'static str {
+        if self.is_postgres() { "FOR UPDATE" } else { "" }
+    }
+
     /// The organization it belongs to; every query of an organization's rows names it.
     pub(crate) fn organization(&self, operation: &'static str) -> Result<OrganizationId, StoreError> {
         match self.scope {

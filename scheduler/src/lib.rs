@@ -1,1 +1,3 @@
-//! placeholder
+//! Everything that puts work on the queue.
+
+pub mod tick;

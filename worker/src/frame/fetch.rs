@@ -6,7 +6,7 @@ use std::time::Duration;
 use calfleet_domain::job::{Claim, Hint, Kind, WorkKey};
 use calfleet_domain::model::ids::{LeaseOwner, OrganizationId};
 use calfleet_queue::{LANES, Popped};
-use calfleet_store::work::HintedRow;
+use calfleet_store::work::{self, HintedRow};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ async fn claim(shared: &Shared, feed: &mpsc::Sender<Claim>, rows: &[HintedRow]) 
     let Shared { frame, .. } = shared;
     let now = frame.clock.now();
     let owner = LeaseOwner(frame.rng.uuid(now));
-    let claimed = match frame.store.work().claim(rows, owner, frame.settings.lease, now).await {
+    let claimed = match work::claim(&frame.store, rows, owner, frame.settings.lease, now).await {
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "claims failed");
@@ -81,7 +81,7 @@ async fn claim(shared: &Shared, feed: &mpsc::Sender<Claim>, rows: &[HintedRow]) 
 /// Makes popped rows ready again at once, instead of when their mark runs out.
 async fn give_back(shared: &Shared, rows: &[HintedRow]) {
     let keys: Vec<WorkKey> = rows.iter().map(|row| row.key).collect();
-    if let Err(error) = shared.frame.store.work().unmark(&keys).await {
+    if let Err(error) = work::unmark(&shared.frame.store, &keys).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "hints could not be given back");
     }
     shared.frame.queue.nudge().await;

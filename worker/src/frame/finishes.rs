@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use calfleet_store::work::Finished;
+use calfleet_store::work::{self, Finished};
 use tokio::sync::mpsc;
 
 use super::{Outcome, Shared};
@@ -34,7 +34,7 @@ async fn write(shared: &Shared, batch: &[Outcome]) {
     loop {
         let now = frame.clock.now();
         let finishes: Vec<_> = batch.iter().map(|outcome| (&outcome.claim, &outcome.finish)).collect();
-        match frame.store.work().finish(&finishes, now).await {
+        match work::finish(&frame.store, &finishes, now).await {
             Ok(Finished { ready_again, .. }) => {
                 // a suspect runs alone in the fleet: the next one need not wait for the clock
                 if ready_again > 0 || batch.iter().any(|outcome| outcome.claim.deliveries > 2) {

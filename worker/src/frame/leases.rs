@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use calfleet_domain::clock::Timestamp;
+use calfleet_store::work;
 
 use super::Shared;
 use super::fetch::measure;
@@ -33,7 +34,7 @@ async fn renew_once(shared: &Shared, proven: &mut Timestamp) {
         *proven = now;
         return;
     }
-    match frame.store.work().renew(&claims, frame.settings.lease, now).await {
+    match work::renew(&frame.store, &claims, frame.settings.lease, now).await {
         Ok(lost) => {
             *proven = now;
             for claim in &lost {

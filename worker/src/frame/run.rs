@@ -9,6 +9,7 @@ use calfleet_domain::failure::{FailureClass, backoff};
 use calfleet_domain::job::{Claim, Finish, WorkState};
 use calfleet_domain::model::ids::WorkerId;
 use calfleet_queue::{Feed, feed};
+use calfleet_store::work;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -37,21 +38,23 @@ pub async fn run(frame: Frame, stop: CancellationToken) -> Result<(), FrameError
     let mut parts = JoinSet::new();
     parts.spawn(leases::renew(Arc::clone(&shared)));
     let ended = CancellationToken::new();
-    let looping = AbortOnDropHandle::new(tokio::spawn(looped(Arc::clone(&shared), source, ended.clone())));
+    let mut looping = AbortOnDropHandle::new(tokio::spawn(looped(Arc::clone(&shared), source, ended.clone())));
     let finishing = AbortOnDropHandle::new(tokio::spawn(finishes::finish(Arc::clone(&shared), outcomes)));
     let fetching = AbortOnDropHandle::new(tokio::spawn(fetch::fetch(Arc::clone(&shared), claims, stop)));
 
-    fetching.await.map_err(FrameError::Part)?;
+    tokio::select! {
+        fetched = fetching => fetched.map_err(FrameError::Part)?,
+        broken = &mut looping => return broken.map_err(FrameError::Part)?,
+    }
     drain(&shared).await;
     ended.cancel();
     looping.await.map_err(FrameError::Part)??;
-    // the frame's own sender goes with the last of its parts; the finishes end when they have written the rest
+    // nothing is held any more, so nothing is left to renew or to write
     parts.shutdown().await;
     let gone = shared.frame.queue.report_slots(worker, 0, shared.frame.clock.now()).await;
     if let Err(error) = gone {
         tracing::debug!(error = &error as &dyn std::error::Error, "the end was not reported");
     }
-    drop(shared);
     finishing.abort();
     Ok(())
 }
@@ -71,7 +74,7 @@ async fn drain(shared: &Shared) {
     held.until(|held| held.running().iter().all(|running| *running == 0)).await;
     let left = held.claims();
     tracing::info!(jobs = left.len(), "jobs that did not end in time are given back");
-    if let Err(error) = frame.store.work().release(&left, frame.clock.now()).await {
+    if let Err(error) = work::release(&frame.store, &left, frame.clock.now()).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back and run out");
     }
     for claim in &left {

@@ -1,10 +1,19 @@
 //! What changed, in atoms: the smallest parts of an event that are taken from one side whole.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::model::RecurrenceId;
+use super::anchor::moved;
+use super::atoms::value;
+use super::canonical::is_same;
+use super::point::Recurs;
+use super::sheet::{Face, Instance, Sheet, differing};
+use crate::model::{Event, Fields, RecurrenceId};
 
-/// A part of an event that is never mixed from two sides.
+/// A part of an event that is never mixed from two sides. The order of the variants is that in which the departures
+/// of an override are hashed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Atom {
@@ -40,6 +49,26 @@ pub enum Atom {
     Color,
 }
 
+impl Atom {
+    /// Whether a guest may change it on the own copy, and whether it is too little to revive what was deleted.
+    pub fn is_personal(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer(_)
+                | Self::Reminders
+                | Self::Visibility
+                | Self::Transparency
+                | Self::Categories
+                | Self::Color
+        )
+    }
+
+    /// Whether both sides' additions and removals can stand together.
+    pub(super) fn is_set(&self) -> bool {
+        matches!(self, Self::Reminders | Self::Categories)
+    }
+}
+
 /// One changed atom, before and after, for the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {
@@ -48,10 +77,104 @@ pub struct FieldChange {
     pub instance: Option<RecurrenceId>,
     /// Which atom.
     pub atom: Atom,
-    /// What it said before; `None` where it said nothing.
+    /// What it said before; `None` where it said nothing. Of a deleted event the whole, so that it can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<serde_json::Value>,
+    pub before: Option<Value>,
     /// What it says now; `None` where it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<serde_json::Value>,
+    pub after: Option<Value>,
+}
+
+/// What changed from one state of an event to the next; empty when both mean the same. An event that came to be is
+/// one change of its existence without values: its content is what it says.
+pub fn changes(before: Option<&Event>, after: Option<&Event>) -> Vec<FieldChange> {
+    let existence = |before| FieldChange { instance: None, atom: Atom::Existence, before, after: None };
+    match (before, after) {
+        (None, None) => Vec::new(),
+        (None, Some(_)) => vec![existence(None)],
+        (Some(before), None) => vec![existence(serde_json::to_value(before).ok())],
+        (Some(before), Some(after)) => between(&Sheet::of(before), &Sheet::of(after)),
+    }
+}
+
+/// The atoms that changed, by instance.
+pub fn changed_atoms(before: &Event, after: &Event) -> BTreeSet<(Option<RecurrenceId>, Atom)> {
+    changes(Some(before), Some(after)).into_iter().map(|change| (change.instance, change.atom)).collect()
+}
+
+fn between(before: &Sheet<'_>, after: &Sheet<'_>) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    let instances = match (&before.master, &after.master) {
+        (Some(old), Some(new)) => {
+            if !old.has_frame_of(new) {
+                changes.push(change(None, &Atom::When, Some(*old), Some(*new)));
+            }
+            for atom in differing(old.fields, new.fields) {
+                changes.push(change(None, &atom, Some(*old), Some(*new)));
+            }
+            moved(before, Some(new)).instances
+        }
+        (None, None) => before.instances.clone(),
+        (old, new) => {
+            changes.push(change(None, &Atom::Existence, *old, *new));
+            before.instances.clone()
+        }
+    };
+    let keys: BTreeSet<&RecurrenceId> = instances.keys().chain(after.instances.keys()).collect();
+    for key in keys {
+        instance_changes(*key, instances.get(key), after.instances.get(key), &mut changes);
+    }
+    changes
+}
+
+fn instance_changes(
+    key: RecurrenceId,
+    before: Option<&Instance<'_>>,
+    after: Option<&Instance<'_>>,
+    changes: &mut Vec<FieldChange>,
+) {
+    let is_cancelled = |instance: Option<&Instance<'_>>| matches!(instance, Some(Instance::Cancelled));
+    if is_cancelled(before) != is_cancelled(after) {
+        let word =
+            |instance| Some(Value::from(if is_cancelled(instance) { "cancelled" } else { "takes place" }));
+        let (before, after) = (word(before), word(after));
+        changes.push(FieldChange { instance: Some(key), atom: Atom::Existence, before, after });
+    }
+    for atom in departures(before).union(&departures(after)) {
+        let (old, new) = (own(before, atom), own(after, atom));
+        let is_unchanged = match (old, new) {
+            (Some(old), Some(new)) => is_same(atom, old, new, Recurs::No),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if !is_unchanged {
+            let face = |fields| Face { fields, master: None };
+            changes.push(change(Some(key), atom, old.map(face), new.map(face)));
+        }
+    }
+}
+
+/// The atoms in which an instance departs from its master.
+pub(super) fn departures(instance: Option<&Instance<'_>>) -> BTreeSet<Atom> {
+    match instance {
+        Some(Instance::Changed { departs, .. }) => departs.clone(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The fields in which an instance says this atom itself; `None` where it inherits it.
+pub(super) fn own<'a>(instance: Option<&Instance<'a>>, atom: &Atom) -> Option<&'a Fields> {
+    match instance {
+        Some(Instance::Changed { fields, departs }) if departs.contains(atom) => Some(fields),
+        _ => None,
+    }
+}
+
+fn change(
+    instance: Option<RecurrenceId>,
+    atom: &Atom,
+    before: Option<Face<'_>>,
+    after: Option<Face<'_>>,
+) -> FieldChange {
+    let value = |face: Option<Face<'_>>| face.and_then(|face| value(atom, &face));
+    FieldChange { instance, atom: atom.clone(), before: value(before), after: value(after) }
 }

@@ -4,13 +4,19 @@
 //! what changed, `merge` joins the changes of two sides, and `plan` decides by the table of cases. Nothing here
 //! reads a clock or knows a provider.
 
+mod anchor;
+mod atoms;
 mod canonical;
+mod contest;
 pub mod diff;
+pub mod merge;
 pub mod plan;
+mod point;
+mod sheet;
+mod table;
 pub mod version;
 
+pub use contest::{Contest, Interval, Judge, Side, Verdict};
 pub use diff::{Atom, FieldChange};
-pub use plan::{
-    ConflictDraft, Contest, Context, Decision, Interval, Loser, Plan, Reason, Remote, Side, Verdict,
-    reconcile,
-};
+pub use plan::{ConflictDraft, Context, Decision, Loser, Plan, Reason, Remote};
+pub use table::reconcile;

@@ -1,21 +1,12 @@
-//! The decision table: what we hold and what the provider shows → what is to be done, as a value.
-//!
-//! | local vs base | remote vs base | decision |
-//! |---|---|---|
-//! | same | same | [`Decision::Nothing`] |
-//! | same | changed / deleted | [`Decision::Take`] / [`Decision::TakeDeletion`] |
-//! | changed / deleted | same | [`Decision::Push`] / [`Decision::PushDeletion`] |
-//! | changed | changed to the same | [`Decision::Agree`] |
-//! | changed | changed | [`Decision::Merge`], or `Take` / `Push` where one side won throughout |
-//! | deleted | changed, or the other way round | the winner's: `TakeDeletion`, `PushDeletion` or [`Decision::Revive`] |
-//!
-//! A contest that the policy leaves to a person is a [`Decision::Conflict`].
+//! What is to be done about one copy, as a value that can be printed, stored and compared.
 
 use serde::{Deserialize, Serialize};
 
-use super::diff::{Atom, FieldChange};
+use super::contest::{Contest, Interval};
+use super::diff::FieldChange;
+use super::version;
 use crate::clock::Timestamp;
-use crate::model::{ConflictPolicy, DetailLevel, Event, RecurrenceId, RemoteEvent, StoredEvent, Version};
+use crate::model::{ConflictPolicy, DetailLevel, Event, RemoteEvent, Version};
 
 /// What the provider shows.
 #[derive(Debug, Clone, Copy)]
@@ -133,71 +124,6 @@ pub enum Reason {
     InFlight,
 }
 
-/// One of the two sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Ours: edits made through the application.
-    Local,
-    /// The provider's.
-    Remote,
-}
-
-/// When a change was made, on our clock: after `after` (`None`: any time before) and not after `until`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Exclusive bound, unless equal to `until`: then it is that instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Timestamp>,
-    /// Inclusive bound.
-    pub until: Timestamp,
-}
-
-/// By which rule a contest was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The later write.
-    Later,
-    /// The writes lie too close together to be told apart.
-    Tie,
-    /// The connection's policy names the side.
-    Policy,
-    /// A person decides; ours stays meanwhile.
-    Person,
-    /// The organizer's cancellation always wins.
-    OrganizerCancelled,
-    /// On a guest's copy only the own answer and personal fields are the guest's.
-    NotTheOrganizer,
-    /// Answers come from the provider, and so does who called it.
-    ProvidersOwn,
-    /// An answer or a personal field never revives what was deleted.
-    NeverRevives,
-}
-
-/// One atom, or the whole, that both sides wanted otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contest {
-    /// Which instance of a series; `None` for a single event or the master.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<RecurrenceId>,
-    /// Which atom.
-    pub atom: Atom,
-    /// Who won; with [`Verdict::Person`] whose value stands meanwhile.
-    pub winner: Side,
-    /// By which rule.
-    pub verdict: Verdict,
-    /// What both agreed on before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<serde_json::Value>,
-    /// What our side wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub local: Option<serde_json::Value>,
-    /// What the provider's side wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<serde_json::Value>,
-}
-
 /// What lost, so that it can be restored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loser {
@@ -237,50 +163,34 @@ pub struct ConflictDraft {
     pub remote_at: Interval,
 }
 
-/// Decides what is to be done about one copy.
-///
-/// `stored` is `None` for an object we do not know. An object that is deleted on both sides, and a plan that was
-/// applied already, give a plan that changes nothing.
-pub fn reconcile(stored: Option<&StoredEvent>, remote: &Remote<'_>, context: &Context) -> Plan {
-    let local = stored.and_then(|stored| stored.event.as_ref());
-    if let Some(stale) = stored.and_then(|stored| staleness(stored, context)) {
-        return plan(Decision::Stale, stale, local.cloned());
-    }
-    let Some(local) = local else {
-        return match remote {
-            Remote::Present(shown) => plan(Decision::Insert, Reason::New, Some(shown.event.clone())),
-            Remote::Deleted => plan(Decision::Nothing, Reason::AlreadyAbsent, None),
-        };
-    };
-    match remote {
-        Remote::Deleted => plan(Decision::TakeDeletion, Reason::RemoteDeleted, None),
-        Remote::Present(shown) if super::version::is_same(local, &shown.event) => {
-            plan(Decision::Nothing, Reason::Unchanged, Some(local.clone()))
+impl Plan {
+    /// A plan without anything pending, changed or contested.
+    pub(super) fn new(decision: Decision, reason: Reason, event: Option<Event>, detail: DetailLevel) -> Self {
+        Self {
+            decision,
+            reason,
+            version: event.as_ref().map(version::of),
+            event,
+            detail,
+            base: None,
+            must_push: false,
+            changes: Vec::new(),
+            loser: None,
+            conflict: None,
         }
-        Remote::Present(shown) => plan(Decision::Take, Reason::RemoteChanged, Some(shown.event.clone())),
     }
-}
 
-/// Why what was shown says nothing about this row, if so.
-fn staleness(stored: &StoredEvent, context: &Context) -> Option<Reason> {
-    if stored.is_in_flight {
-        return Some(Reason::InFlight);
+    /// The same while edits of ours are pending against `base`; `None` when it has to be created at the provider.
+    pub(super) fn pending(self, base: Option<Event>) -> Self {
+        Self { base, must_push: true, ..self }
     }
-    stored.settled_at.is_some_and(|settled| settled > context.requested_at).then_some(Reason::SettledSince)
-}
 
-/// A plan without anything contested or pending.
-fn plan(decision: Decision, reason: Reason, event: Option<Event>) -> Plan {
-    Plan {
-        decision,
-        reason,
-        version: event.as_ref().map(super::version::of),
-        event,
-        detail: DetailLevel::Full,
-        base: None,
-        must_push: false,
-        changes: Vec::new(),
-        loser: None,
-        conflict: None,
+    /// Whether nothing that we hold changes, so that there is nothing to write but bookkeeping.
+    pub fn is_idle(&self) -> bool {
+        match self.decision {
+            Decision::Nothing | Decision::Stale => true,
+            Decision::Push | Decision::PushDeletion => self.changes.is_empty() && self.loser.is_none(),
+            _ => false,
+        }
     }
 }

@@ -6,8 +6,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::canonical::{self, Inherited, Recurs, Sink};
-use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Series, Status, Version};
+use super::canonical::{self, END_OF_TEXT, Sink};
+use super::point::Recurs;
+use super::sheet::Sheet;
+use crate::model::{Event, Fields, Version};
 
 /// Names the canonical form inside the hash: raised with every change of it, so that old versions match nothing
 /// by accident. A version that matches nothing is worked out again from the stored event, never taken for an edit.
@@ -18,14 +20,8 @@ pub fn of(event: &Event) -> Version {
     let mut hash = Sha256::new();
     hash.put(FORM);
     hash.put(event.uid.normalised().as_bytes());
-    hash.put(b"\xff");
-    match &event.body {
-        Body::Single(fields) => {
-            hash.put(b"M");
-            canonical::write_fields(fields, Recurs::No, &mut hash);
-        }
-        Body::Series(series) => write_series(series, &mut hash),
-    }
+    hash.put(&[END_OF_TEXT]);
+    Sheet::of(event).write(&mut hash);
     cut(hash)
 }
 
@@ -50,104 +46,6 @@ fn cut(hash: Sha256) -> Version {
     Version(bytes)
 }
 
-fn write_series(series: &Series, hash: &mut Sha256) {
-    if let Some(master) = &series.master {
-        let recurs = Recurs::of(master);
-        hash.put(b"M");
-        canonical::write_fields(&master.fields, recurs, hash);
-        let mut rules: Vec<&str> = master.rules.iter().map(|rule| rule.0.as_str()).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        for rule in rules {
-            hash.put(b"R");
-            canonical::write_text(Some(rule), hash);
-        }
-        for (key, end) in &master.additions {
-            hash.put(b"A");
-            let key = canonical::key_in(&master.fields.start, key);
-            canonical::write_key(&key, hash);
-            if let Some(end) = end {
-                let start = canonical::start_at(&master.fields.start, &key);
-                canonical::write_when(&start, end, Recurs::No, hash);
-            }
-        }
-    }
-    for (key, departure) in departures_of(series) {
-        match departure {
-            Departure::Cancelled => {
-                hash.put(b"X");
-                canonical::write_key(&key, hash);
-            }
-            Departure::Changed(bytes) => {
-                hash.put(b"O");
-                canonical::write_key(&key, hash);
-                hash.put(&bytes);
-                hash.put(b"\xff");
-            }
-        }
-    }
-}
-
-/// How an instance departs from its series, in canonical bytes.
-enum Departure {
-    Cancelled,
-    Changed(Vec<u8>),
-}
-
-/// All departures of a series by their canonical keys, in the order of those.
-fn departures_of(series: &Series) -> Vec<(RecurrenceId, Departure)> {
-    let master = series.master.as_ref();
-    let key_of = |key: &RecurrenceId| master.map_or(*key, |m| canonical::key_in(&m.fields.start, key));
-    let mut found = Vec::new();
-    for (key, over) in &series.overrides {
-        let key = key_of(key);
-        match effective(over, master) {
-            Override::Cancelled => found.push((key, Departure::Cancelled)),
-            Override::Changed(fields) => {
-                let mut bytes = Vec::new();
-                let departs = match master {
-                    Some(master) => {
-                        let inherited = Inherited::of(&master.fields, &key);
-                        canonical::write_departures(&inherited, fields, &mut bytes)
-                            || is_excluded(master, &key)
-                    }
-                    None => {
-                        canonical::write_fields(fields, Recurs::No, &mut bytes);
-                        true
-                    }
-                };
-                if departs {
-                    found.push((key, Departure::Changed(bytes)));
-                }
-            }
-        }
-    }
-    for key in master.iter().flat_map(|master| &master.exclusions).map(key_of) {
-        found.push((key, Departure::Cancelled));
-    }
-    // An override that takes place outdoes an exclusion of the same instance.
-    found.sort_by_key(|(key, departure)| (*key, matches!(departure, Departure::Cancelled)));
-    found.dedup_by_key(|(key, _)| *key);
-    found
-}
-
-/// An override as it is meant: one whose status is cancelled does not take place.
-pub(super) fn effective<'a>(over: &'a Override, master: Option<&Master>) -> &'a Override {
-    match (over, master) {
-        (Override::Changed(fields), Some(master))
-            if fields.status == Status::Cancelled && master.fields.status != Status::Cancelled =>
-        {
-            &Override::Cancelled
-        }
-        _ => over,
-    }
-}
-
-/// Whether the master excludes the instance of a canonical key.
-pub(super) fn is_excluded(master: &Master, key: &RecurrenceId) -> bool {
-    master.exclusions.iter().any(|excluded| canonical::key_in(&master.fields.start, excluded) == *key)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -157,7 +55,10 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::model::{Attendee, End, NominalDuration, Reminder, Rule, Uid, When, Zone};
+    use crate::model::{
+        Attendee, Body, End, Master, NominalDuration, Override, RecurrenceId, Reminder, Rule, Series, Status,
+        Uid, When, Zone,
+    };
 
     fn wall(day: u32, hour: u32) -> NaiveDateTime {
         NaiveDate::from_ymd_opt(2026, 3, day).unwrap().and_hms_opt(hour, 0, 0).unwrap()

@@ -1,0 +1,70 @@
+//! Where the overrides of a series stay when its frame moves.
+//!
+//! An override is keyed by the original start of its instance. When the frame moves, a key that still is an
+//! instance stays; else it moves by as much as the start did. A key that is no instance either way stays where
+//! it was and is reported: the override is shown as a detached exception and never silently dropped.
+
+use std::collections::BTreeMap;
+
+use super::point::{key_in, start_at};
+use super::sheet::{Face, Instance, Sheet};
+use crate::model::{RecurrenceId, When};
+
+/// The instances of one sheet under the frame of another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moved<'a> {
+    /// By their keys under the new frame.
+    pub(super) instances: BTreeMap<RecurrenceId, Instance<'a>>,
+    /// Keys that are no instances of the new frame, as they were.
+    pub(super) unanchored: Vec<RecurrenceId>,
+}
+
+/// Keys the instances of `sheet` by the frame of `to`.
+pub(super) fn moved<'a>(sheet: &Sheet<'a>, to: Option<&Face<'_>>) -> Moved<'a> {
+    let (Some(from), Some(to)) = (&sheet.master, to) else {
+        return Moved { instances: sheet.instances.clone(), unanchored: Vec::new() };
+    };
+    if from.has_frame_of(to) {
+        return Moved { instances: sheet.instances.clone(), unanchored: Vec::new() };
+    }
+    let mut moved = Moved::default();
+    for (key, instance) in &sheet.instances {
+        let is_free = |key: &RecurrenceId| !moved.instances.contains_key(key);
+        let kept = key_in(&to.fields.start, key);
+        let place = [Some(kept), shifted(&from.fields.start, &to.fields.start, key)];
+        let place = place.into_iter().flatten().find(|key| is_free(key) && occurs(to, key));
+        match place {
+            Some(key) => {
+                moved.instances.insert(key, instance.clone());
+            }
+            // An exclusion of what does not occur says nothing.
+            None if matches!(instance, Instance::Cancelled) => {}
+            None => {
+                moved.unanchored.push(*key);
+                moved.instances.insert(*key, instance.clone());
+            }
+        }
+    }
+    moved
+}
+
+/// The key moved by as much as the start was, in the form of the new start.
+fn shifted(from: &When, to: &When, key: &RecurrenceId) -> Option<RecurrenceId> {
+    let wall = start_at(from, key).wall().checked_add_signed(to.wall() - from.wall())?;
+    let key = match to {
+        When::Date(_) => RecurrenceId::Date(wall.date()),
+        When::Utc(_) => RecurrenceId::Utc(wall.and_utc()),
+        When::Floating(_) | When::Zoned { .. } => RecurrenceId::Wall(wall),
+    };
+    Some(key_in(to, &key))
+}
+
+/// Whether the frame has an instance of that key.
+fn occurs(face: &Face<'_>, key: &RecurrenceId) -> bool {
+    let (start, instance) = (&face.fields.start, start_at(&face.fields.start, key));
+    let is_same_form = match (start, key) {
+        (When::Date(_), key) => matches!(key, RecurrenceId::Date(_)),
+        (_, key) => !matches!(key, RecurrenceId::Date(_)),
+    };
+    is_same_form && instance.wall() >= start.wall() && instance.wall().time() == start.wall().time()
+}

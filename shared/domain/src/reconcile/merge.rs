@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::anchor::{Moved, moved};
 use super::atoms::{self, Sides, Sources, value};
+use super::canonical::{self, guest};
 use super::contest::{Contest, Deletion, Judge, LessDetail, Rules, Side, Verdict};
 use super::diff::{Atom, departures, own};
 use super::point::Recurs;
@@ -115,6 +116,7 @@ impl<R: Rules> Merging<'_, R> {
             };
             let source = self.atom(None, &atom, &said);
             apply(source, &atom, &said, &sources, &mut master.fields);
+            self.note_lost_answer(None, &atom, &said, &master.fields);
         }
         if self.frame(base.as_ref(), &local, &remote) == Side::Local {
             let ours = to_master(&local);
@@ -171,7 +173,7 @@ impl<R: Rules> Merging<'_, R> {
     /// Where an atom comes from.
     fn atom(&mut self, instance: Option<RecurrenceId>, atom: &Atom, said: &Three<Said<'_>>) -> Source {
         let is_same = |one: Said<'_>, other: Said<'_>| match (one, other) {
-            (Some(one), Some(other)) => super::canonical::is_same(atom, one, other, Recurs::No),
+            (Some(one), Some(other)) => canonical::is_same(atom, one, other, Recurs::No),
             (one, other) => one.is_none() && other.is_none(),
         };
         if is_same(said.local, said.remote) {
@@ -186,6 +188,37 @@ impl<R: Rules> Merging<'_, R> {
         let values =
             Sides { base: said.base.and_then(value), local: value(said.local), remote: value(said.remote) };
         Source::Of(self.decide(instance, atom, is_local_same, is_remote_same, values))
+    }
+
+    /// Notes the answer of a guest whom our side has taken off the list.
+    fn note_lost_answer(
+        &mut self,
+        instance: Option<RecurrenceId>,
+        atom: &Atom,
+        said: &Three<Said<'_>>,
+        merged: &Fields,
+    ) {
+        let Atom::Answer(address) = atom else {
+            return;
+        };
+        let is_new = |answered: &&Fields| match said.base.flatten() {
+            Some(base) => !canonical::is_same(atom, base, answered, Recurs::No),
+            None => true,
+        };
+        let answer = said.remote.filter(is_new);
+        let answer = answer.and_then(|fields| value(atom, &Face { fields, master: None }));
+        if answer.is_none() || guest(merged, address).is_some() {
+            return;
+        }
+        self.contests.push(Contest {
+            instance,
+            atom: atom.clone(),
+            winner: Side::Local,
+            verdict: Verdict::NeverRevives,
+            base: None,
+            local: None,
+            remote: answer,
+        });
     }
 
     /// Whose value an atom gets that the sides have differently.
@@ -290,7 +323,7 @@ impl<R: Rules> Merging<'_, R> {
         let changed: Vec<Atom> = departures(base)
             .union(&departures(other))
             .filter(|atom| match (own(base, atom), own(other, atom)) {
-                (Some(one), Some(other)) => !super::canonical::is_same(atom, one, other, Recurs::No),
+                (Some(one), Some(other)) => !canonical::is_same(atom, one, other, Recurs::No),
                 (one, other) => one.is_some() || other.is_some(),
             })
             .cloned()
@@ -349,6 +382,7 @@ impl<R: Rules> Merging<'_, R> {
             };
             let source = self.atom(Some(key), atom, &said);
             departs |= apply(source, atom, &said, &sources, &mut fields);
+            self.note_lost_answer(Some(key), atom, &said, &fields);
         }
         if let Some(Instance::Changed { fields: own, .. }) = three.remote.or(three.local) {
             fields.stamps = own.stamps;

@@ -9,6 +9,7 @@ mod atoms;
 mod canonical;
 mod contest;
 pub mod diff;
+pub mod invariants;
 pub mod merge;
 pub mod plan;
 mod point;

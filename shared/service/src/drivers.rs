@@ -1,0 +1,102 @@
+//! From a stored connection to a driver that speaks for it: the only place where a sealed secret is opened.
+
+use std::fmt;
+use std::sync::Arc;
+
+use calfleet_domain::model::Authentication;
+use calfleet_providers::driver::{Account, Driver, DriverError};
+use calfleet_store::connections::Connection;
+use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
+use calfleet_store::{Scope, Store, StoreError};
+use url::Url;
+
+/// Opens drivers; the registry of providers does, and tests put their own in its place.
+pub trait OpenAccount: Send + Sync + fmt::Debug {
+    /// A driver for the account; nothing is asked of the provider yet.
+    ///
+    /// # Errors
+    /// When the account's address cannot be used or nobody drives its provider.
+    fn open(&self, account: Account) -> Result<Arc<dyn Driver>, DriverError>;
+}
+
+/// Opens drivers of stored connections.
+#[derive(Debug, Clone)]
+pub struct Drivers {
+    store: Store,
+    ring: Arc<KeyRing>,
+    accounts: Arc<dyn OpenAccount>,
+}
+
+/// A driver could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Our database failed.
+    #[error("open the driver of a connection")]
+    Store(#[from] StoreError),
+    /// The secret cannot be opened: our failure, never the user's credentials.
+    #[error("open the secret of a connection")]
+    Vault(#[source] VaultError),
+    /// The account cannot be used.
+    #[error("open the account of a connection")]
+    Driver(#[from] DriverError),
+    /// The stored address is no URL.
+    #[error("read the address of a connection")]
+    Url(#[from] url::ParseError),
+    /// The stored capabilities are of another version.
+    #[error("read the capabilities of a connection")]
+    Capabilities(#[from] serde_json::Error),
+}
+
+impl Drivers {
+    /// Opens secrets with `ring` and drivers with `accounts`.
+    pub fn new(store: Store, ring: Arc<KeyRing>, accounts: Arc<dyn OpenAccount>) -> Self {
+        Self { store, ring, accounts }
+    }
+
+    /// The keys that seal secrets.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// A driver for an account that is not stored yet.
+    ///
+    /// # Errors
+    /// As [`OpenAccount::open`].
+    pub fn open_account(&self, account: Account) -> Result<Arc<dyn Driver>, DriverError> {
+        self.accounts.open(account)
+    }
+
+    /// A driver for a stored connection, with its secret and what its last probe found.
+    ///
+    /// # Errors
+    /// When our database, the vault or the account's address fails.
+    pub async fn open(&self, connection: &Connection) -> Result<Arc<dyn Driver>, OpenError> {
+        let settings = &connection.settings;
+        let secret = match secret_field(settings.authentication) {
+            None => None,
+            Some(field) => {
+                let tx = self.store.read(Scope::Organization(connection.organization_id)).await?;
+                let opened = vault::open(&tx, &self.ring, connection.id, field).await;
+                opened.map_err(OpenError::Vault)?.map(|opened| opened.secret)
+            }
+        };
+        let capabilities = connection.capabilities.clone().map(serde_json::from_value).transpose()?;
+        Ok(self.accounts.open(Account {
+            provider: settings.provider,
+            url: Url::parse(&settings.url)?,
+            authentication: settings.authentication,
+            username: settings.username.clone(),
+            secret,
+            capabilities,
+        })?)
+    }
+}
+
+/// Where the secret of an authentication is sealed; `None` where there is none.
+pub(crate) fn secret_field(authentication: Authentication) -> Option<SecretField> {
+    match authentication {
+        Authentication::None => None,
+        Authentication::Password => Some(SecretField::Password),
+        Authentication::Bearer => Some(SecretField::Token),
+    }
+}

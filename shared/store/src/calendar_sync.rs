@@ -263,7 +263,8 @@ const SAVE: &str = "WITH {input} UPDATE calendar_sync SET
     sync_token = input.sync_token, page_token = input.page_token, pending_token = input.pending_token,
     phase = input.phase, listing = input.listing, generation = input.generation,
     generation_started_at = input.generation_started_at, pages = input.pages,
-    requires_full = input.requires_full,
+    requires_full = input.requires_full
+        OR (calendar_sync.requires_full AND calendar_sync.due_at <> input.due_read),
     due_at = CASE WHEN calendar_sync.due_at = input.due_read OR input.due_next < calendar_sync.due_at
         THEN input.due_next ELSE calendar_sync.due_at END,
     not_before = input.not_before, started_at = input.started_at, attempt = input.attempt,

@@ -118,7 +118,7 @@ pub async fn load_for_page(
     finish(tx, rows).await
 }
 
-/// The rows of the connection that are missing where they were, and the live rows of these meetings.
+/// The connection's live and missing copies of these meetings.
 ///
 /// # Errors
 /// When the database fails.
@@ -127,21 +127,14 @@ pub async fn load_elsewhere(
     connection: ConnectionId,
     meetings: &[MeetingId],
 ) -> Result<Vec<StoredRow>, StoreError> {
-    const OPERATION: &str = "load the missing events of a connection";
+    const OPERATION: &str = "load the copies of meetings";
     let organization = tx.organization(OPERATION)?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM events e WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.state = 1
-         ORDER BY e.id LIMIT 10000"
+        "WITH {{input}} SELECT {COLUMNS} FROM input JOIN events e ON e.meeting_id = input.meeting_id
+         WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.state IN (0, 1)"
     );
-    let mut rows = tx.all(OPERATION, &sql, values![organization, connection]).await?;
-    if !meetings.is_empty() {
-        let sql = format!(
-            "WITH {{input}} SELECT {COLUMNS} FROM input JOIN events e ON e.meeting_id = input.meeting_id
-             WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.state = 0"
-        );
-        let input = Input::new().column("meeting_id", meetings.iter().copied());
-        rows.extend(input.all(tx, OPERATION, &sql, values![organization, connection]).await?);
-    }
+    let input = Input::new().column("meeting_id", meetings.iter().copied());
+    let rows = input.all(tx, OPERATION, &sql, values![organization, connection]).await?;
     finish(tx, rows).await
 }
 

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod failure;
+pub mod ics;
 pub mod job;
 pub mod model;
 pub mod reconcile;

@@ -87,7 +87,7 @@ pub fn expand<'a>(
         }
     }
     let mut instances = search.found;
-    instances.sort_by(|a, b| (a.starts_at, a.recurrence_id).cmp(&(b.starts_at, b.recurrence_id)));
+    instances.sort_by_key(|instance| (instance.starts_at, instance.recurrence_id));
     Expansion { instances, is_complete: search.is_complete }
 }
 
@@ -147,7 +147,9 @@ impl<'a> Search<'a> {
 
         // the window may be hit by more than its share before exclusions are taken away
         let excluded = master.exclusions.len() + series.overrides.len();
-        let (walls, is_complete) = walls(master, &mut clock, from..=to, steps, self.most + excluded + 2);
+        let mut steps = steps;
+        let most = self.most + excluded + 2;
+        let (walls, is_complete) = walls(master, &mut clock, from..=to, &mut steps, most);
         self.is_complete &= is_complete;
         for wall in walls {
             let start = fields.start.with_wall(wall);
@@ -198,7 +200,7 @@ fn walls(
     master: &Master,
     clock: &mut ZoneClock<'_>,
     range: std::ops::RangeInclusive<NaiveDateTime>,
-    mut steps: u64,
+    steps: &mut u64,
     most: usize,
 ) -> (Vec<NaiveDateTime>, bool) {
     let start = master.fields.start.wall();
@@ -213,7 +215,7 @@ fn walls(
         let last = rule.until.map(|until| last_of(until, clock));
         let to = last.map_or(*range.end(), |last| last.wall.min(*range.end()));
         let before = walls.len();
-        let ended = Walk::new(&rule, start, *range.start(), to, &mut steps).run(&mut |wall| {
+        let ended = Walk::new(&rule, start, *range.start(), to, steps).run(&mut |wall| {
             if last.is_some_and(|last| last.instant.is_some_and(|until| clock.instant(wall).0 > until)) {
                 return ControlFlow::Break(());
             }
@@ -225,6 +227,27 @@ fn walls(
     walls.sort_unstable();
     walls.dedup();
     (walls, is_complete)
+}
+
+/// The wall times of a master's start and rules in a range, at most some; `false` when there may be more.
+/// Additions and exclusions do not count. For the reader of iCalendar text, which matches ids to instances.
+pub(crate) fn master_walls(
+    master: &Master,
+    range: std::ops::RangeInclusive<NaiveDateTime>,
+    steps: &mut u64,
+    most: usize,
+) -> (Vec<NaiveDateTime>, bool) {
+    let mut clock = ZoneClock::of(&master.fields.start, Tz::UTC);
+    walls(master, &mut clock, range, steps, most)
+}
+
+/// The last wall time at which an instance may start under `until`.
+pub(crate) fn last_moment(until: Until, start: &When) -> NaiveDateTime {
+    let mut clock = ZoneClock::of(start, Tz::UTC);
+    match until {
+        Until::Utc(instant) => clock.wall(instant),
+        until => last_of(until, &mut clock).wall,
+    }
 }
 
 /// `UNTIL`: the latest wall time worth looking at, and the instant that decides where wall times repeat.
@@ -349,8 +372,7 @@ impl<'a> Length<'a> {
             }
             LengthKind::Nominal(length) => {
                 let days = add_days(wall, i64::from(length.days));
-                let (day, _) =
-                    if length.days == 0 { (starts_at, ()) } else { (self.end_clock.instant(days).0, ()) };
+                let day = if length.days == 0 { starts_at } else { self.end_clock.instant(days).0 };
                 let seconds = Duration::seconds(i64::from(length.seconds));
                 let ends_at = day.checked_add_signed(seconds).unwrap_or(day);
                 (start.with_wall(self.end_clock.wall(ends_at)), ends_at)

@@ -296,6 +296,18 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Whether a rule yields its own start, positions aside.
+pub(crate) fn is_match(rule: &Recurrence, start: NaiveDateTime) -> bool {
+    let mut steps = 0;
+    let walk = Walk::new(rule, start, start, start, &mut steps);
+    match rule.frequency {
+        Frequency::Hourly | Frequency::Minutely | Frequency::Secondly => {
+            walk.excluded_until(start, 1).is_none()
+        }
+        _ => walk.days.allows_day(start.date()) && walk.times.contains(&start.time()),
+    }
+}
+
 fn truncate(moment: NaiveDateTime, unit: i64) -> NaiveDateTime {
     let second = i64::from(moment.num_seconds_from_midnight());
     moment.checked_sub_signed(Duration::seconds(second % unit)).unwrap_or(moment)

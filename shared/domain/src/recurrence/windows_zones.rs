@@ -89,9 +89,8 @@ pub fn by_display_name(name: &str) -> Option<Tz> {
     if let Some(zone) = TABLES.by_name.get(&name) {
         return Some(*zone);
     }
-    let mut cities =
-        name.split(',').map(|city| city.trim().replace(['á', 'í'], "")).filter(|city| !city.is_empty());
-    cities.find_map(|city| TABLES.by_city.get(&city).copied())
+    let mut cities = name.split(',').map(str::trim).filter(|city| !city.is_empty());
+    cities.find_map(|city| TABLES.by_city.get(city).copied())
 }
 
 /// Every Windows id with its zone.

@@ -1,0 +1,242 @@
+//! Components (RFC 5545 §3.4) as a tree of lines, and the search for those that matter in a document.
+
+use std::ops::Range;
+
+use super::fault::Fault;
+use super::line::{Line, Lines, Unfolded};
+use super::{IcsError, Limits};
+
+/// A component with everything inside it.
+#[derive(Debug)]
+pub(crate) struct Component<'a> {
+    pub(crate) name: String,
+    pub(crate) lines: Vec<Line<'a>>,
+    pub(crate) parts: Vec<Component<'a>>,
+}
+
+impl<'a> Component<'a> {
+    /// Reads the component that stands at `span`.
+    pub(crate) fn at(text: &'a [u8], span: &Range<usize>) -> Self {
+        let mut open: Vec<Self> = Vec::new();
+        for line in Lines::within(text, span) {
+            if let Some(name) = marked(&line.bytes, "BEGIN") {
+                open.push(Self { name, lines: Vec::new(), parts: Vec::new() });
+            } else if marked(&line.bytes, "END").is_some() {
+                if let (Some(closed), Some(outer)) = (open.pop_if_inner(), open.last_mut()) {
+                    outer.parts.push(closed);
+                }
+            } else if let Some(current) = open.last_mut() {
+                current.lines.push(Line::new(line.bytes));
+            }
+        }
+        // what was never closed belongs to what it stands in
+        while let Some(closed) = open.pop_if_inner() {
+            if let Some(outer) = open.last_mut() {
+                outer.parts.push(closed);
+            }
+        }
+        open.pop().unwrap_or(Self { name: String::new(), lines: Vec::new(), parts: Vec::new() })
+    }
+
+    /// The first line of that name.
+    pub(crate) fn line(&self, name: &str) -> Option<&Line<'a>> {
+        self.lines.iter().find(|line| line.name() == name)
+    }
+}
+
+trait PopInner<T> {
+    /// The last element, unless it is the only one.
+    fn pop_if_inner(&mut self) -> Option<T>;
+}
+
+impl<T> PopInner<T> for Vec<T> {
+    fn pop_if_inner(&mut self) -> Option<T> {
+        if self.len() > 1 { self.pop() } else { None }
+    }
+}
+
+/// The name in a `BEGIN` or `END` line, in upper case.
+fn marked(line: &[u8], mark: &str) -> Option<String> {
+    let (head, rest) = line.split_at_checked(mark.len())?;
+    let rest = rest.strip_prefix(b":").filter(|_| head.eq_ignore_ascii_case(mark.as_bytes()))?;
+    Some(String::from_utf8_lossy(rest.trim_ascii()).trim_end_matches('\0').trim().to_ascii_uppercase())
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone)]
+pub(crate) struct EventSpan {
+    /// From `BEGIN` to the end of the line with `END`.
+    pub(crate) span: Range<usize>,
+    /// `UID`, outer blanks dropped; `None` where there is none.
+    pub(crate) uid: Option<String>,
+    /// Which `VCALENDAR` it belongs to.
+    pub(crate) calendar: usize,
+    /// Why it cannot be read, as far as that shows from outside.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// One `VCALENDAR`, or what stands outside of any.
+#[derive(Debug, Default)]
+pub(crate) struct CalendarSpan<'a> {
+    /// Its own properties with where they stand.
+    pub(crate) lines: Vec<(Line<'a>, Range<usize>)>,
+    /// Its `VTIMEZONE`s.
+    pub(crate) zones: Vec<Range<usize>>,
+}
+
+/// What a document holds and where.
+#[derive(Debug, Default)]
+pub(crate) struct Outline<'a> {
+    pub(crate) calendars: Vec<CalendarSpan<'a>>,
+    pub(crate) events: Vec<EventSpan>,
+    /// Whether the text ends inside a component.
+    pub(crate) is_truncated: bool,
+}
+
+/// Longest property of a calendar itself that is kept.
+const HEADER_LINE_BYTES: usize = 4096;
+
+struct Open {
+    name: String,
+    begin: usize,
+}
+
+struct Scan<'a, 'l> {
+    limits: &'l Limits,
+    outline: Outline<'a>,
+    open: Vec<Open>,
+    components: usize,
+    uid: Option<String>,
+    fault: Option<Fault>,
+}
+
+/// Finds the events and zones of a document without reading them.
+pub(crate) fn outline<'a>(text: &'a [u8], limits: &Limits) -> Result<Outline<'a>, IcsError> {
+    let mut scan = Scan {
+        limits,
+        outline: Outline { calendars: vec![CalendarSpan::default()], ..Outline::default() },
+        open: Vec::new(),
+        components: 0,
+        uid: None,
+        fault: None,
+    };
+    for line in Lines::new(text) {
+        if let Some(name) = marked(&line.bytes, "BEGIN") {
+            scan.begin(name, &line)?;
+        } else if let Some(name) = marked(&line.bytes, "END") {
+            scan.end(&name, line.span.end);
+        } else {
+            scan.property(line);
+        }
+    }
+    scan.outline.is_truncated = !scan.open.is_empty();
+    if scan.inside("VEVENT") {
+        scan.fault.get_or_insert(Fault::CutOff);
+        scan.close_event(text.len());
+    }
+    if scan.components == 0 {
+        let beginning = String::from_utf8_lossy(text.get(..text.len().min(80)).unwrap_or(text));
+        return Err(IcsError::NotCalendar(beginning.trim().chars().take(40).collect()));
+    }
+    Ok(scan.outline)
+}
+
+impl<'a> Scan<'a, '_> {
+    fn inside(&self, name: &str) -> bool {
+        self.open.iter().any(|open| open.name == name)
+    }
+
+    fn begin(&mut self, name: String, line: &Unfolded<'_>) -> Result<(), IcsError> {
+        self.components += 1;
+        if self.components > self.limits.components {
+            return Err(IcsError::TooManyComponents(self.limits.components));
+        }
+        if matches!(name.as_str(), "VEVENT" | "VCALENDAR") && self.inside("VEVENT") {
+            // the one before was never closed
+            self.fault.get_or_insert(Fault::NotClosed);
+            self.close_event(line.span.start);
+        }
+        if name == "VCALENDAR" {
+            self.open.clear();
+            self.outline.calendars.push(CalendarSpan::default());
+        }
+        if self.open.len() >= self.limits.nesting {
+            if self.inside("VEVENT") {
+                self.fault.get_or_insert(Fault::TooDeep(self.limits.nesting));
+            }
+            return Ok(());
+        }
+        self.open.push(Open { name, begin: line.span.start });
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str, at: usize) {
+        let Some(position) = self.open.iter().rposition(|open| open.name == name) else { return };
+        if self.open.iter().skip(position).any(|open| open.name == "VEVENT") {
+            if name != "VEVENT" && self.open.get(position).is_some_and(|open| open.name == "VCALENDAR") {
+                self.fault.get_or_insert(Fault::NotClosed);
+            }
+            self.close_event(at);
+        } else if let Some(begin) =
+            self.open.get(position).filter(|open| open.name == "VTIMEZONE").map(|open| open.begin)
+            && let Some(calendar) = self.outline.calendars.last_mut()
+        {
+            calendar.zones.push(begin..at);
+        }
+        self.open.truncate(position);
+        if name == "VCALENDAR" {
+            // what follows belongs to no calendar
+            self.outline.calendars.push(CalendarSpan::default());
+        }
+    }
+
+    fn close_event(&mut self, end: usize) {
+        let Some(position) = self.open.iter().position(|open| open.name == "VEVENT") else { return };
+        let Some(begin) = self.open.get(position).map(|open| open.begin) else { return };
+        self.open.truncate(position);
+        self.outline.events.push(EventSpan {
+            span: begin..end,
+            uid: self.uid.take().filter(|uid| !uid.is_empty()),
+            calendar: self.outline.calendars.len() - 1,
+            fault: self.fault.take(),
+        });
+    }
+
+    fn property(&mut self, line: Unfolded<'a>) {
+        let is_long = line.bytes.len() > self.limits.line_bytes;
+        match self.open.last().map(|open| open.name.as_str()) {
+            Some("VEVENT") => {
+                if is_long {
+                    self.say_long_line(&line.bytes);
+                } else if self.uid.is_none() && starts_with_name(&line.bytes, b"UID") {
+                    self.uid = Some(Line::new(line.bytes).value().trim().to_owned());
+                }
+            }
+            Some("VCALENDAR") | None => {
+                if line.bytes.len() <= HEADER_LINE_BYTES
+                    && let Some(calendar) = self.outline.calendars.last_mut()
+                {
+                    calendar.lines.push((Line::new(line.bytes), line.span));
+                }
+            }
+            Some(_) if is_long && self.inside("VEVENT") => self.say_long_line(&line.bytes),
+            Some(_) => {}
+        }
+    }
+
+    fn say_long_line(&mut self, line: &[u8]) {
+        let name = line.split(|byte| matches!(byte, b':' | b';')).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).chars().take(40).collect();
+        self.fault.get_or_insert(Fault::LineTooLong {
+            name,
+            bytes: line.len(),
+            limit: self.limits.line_bytes,
+        });
+    }
+}
+
+fn starts_with_name(line: &[u8], name: &[u8]) -> bool {
+    line.split_at_checked(name.len()).is_some_and(|(head, rest)| {
+        head.eq_ignore_ascii_case(name) && matches!(rest.first(), Some(b':' | b';'))
+    })
+}

@@ -1,0 +1,278 @@
+//! A document → its events, each with its own text.
+//!
+//! Two passes. The first finds where events and zones stand ([`super::component::outline`]), because a zone may
+//! follow the events that use it and the parts of a series may lie anywhere; the second reads the parts of one
+//! `UID` after another. Zones are looked up in their own `VCALENDAR` only.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use sha2::{Digest, Sha256};
+
+use super::component::{CalendarSpan, Component, EventSpan, Outline, outline};
+use super::fault::Fault;
+use super::fields::{self, Part};
+use super::line::Lines;
+use super::series::{self, Reading};
+use super::timezones::{self, Zones};
+use super::{IcsError, Limits, value};
+use crate::clock::Timestamp;
+use crate::model::{Event, Uid};
+use crate::recurrence::zone;
+
+/// An object that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadObject {
+    /// What it says.
+    pub event: Event,
+    /// The latest `LAST-MODIFIED` of its parts, else their `DTSTAMP` (which in a document with `METHOD` is the
+    /// time of the message and does not count); `None` when nothing says.
+    pub changed_at: Option<Timestamp>,
+    /// A `VCALENDAR` with this `UID` only: verbatim when the document holds no other, else the header, the zones
+    /// it needs and its parts, each verbatim.
+    pub raw: String,
+    /// What was repaired or could not be understood; for people.
+    pub warnings: Vec<String>,
+}
+
+/// One object of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// It can be read.
+    Read(Box<ReadObject>),
+    /// It is there and cannot be read. Never a deletion.
+    Unreadable {
+        /// Its `UID`, if it has one.
+        uid: Option<Uid>,
+        /// Why, in words for people.
+        reason: String,
+        /// Its text.
+        raw: String,
+    },
+}
+
+/// A document, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// `NAME` or `X-WR-CALNAME`.
+    pub name: Option<String>,
+    /// `X-WR-TIMEZONE` as written.
+    pub time_zone: Option<String>,
+    /// `REFRESH-INTERVAL` or `X-PUBLISHED-TTL`: how often the publisher wants to be asked at most.
+    pub refresh_interval: Option<Duration>,
+    /// `METHOD`, upper case.
+    pub method: Option<String>,
+    /// Its objects, in the order in which their first part stands.
+    pub items: Vec<Item>,
+    /// Whether the text ends inside a component: what is missing then was cut off, not deleted.
+    pub is_truncated: bool,
+}
+
+/// Reads a document. `default_zone` is the calendar's own zone, for times whose zone nobody can know; the
+/// document's `X-WR-TIMEZONE` goes before it.
+///
+/// # Errors
+/// Only when the text is no iCalendar at all, or over the limit of the whole document.
+pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Document, IcsError> {
+    if text.len() > limits.bytes {
+        return Err(IcsError::TooLarge { bytes: text.len(), limit: limits.bytes });
+    }
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let outline = outline(text, limits)?;
+    let header = |name: &str| {
+        let lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);
+        let line = lines.map(|(line, _)| line).find(|line| line.name() == name)?;
+        Some(value::text(line.value()).trim().to_owned()).filter(|value| !value.is_empty())
+    };
+    let interval = header("REFRESH-INTERVAL").or_else(|| header("X-PUBLISHED-TTL"));
+    let time_zone = header("X-WR-TIMEZONE");
+    let mut document = Document {
+        name: header("NAME").or_else(|| header("X-WR-CALNAME")),
+        refresh_interval: interval
+            .and_then(|interval| value::duration(&interval))
+            .and_then(|interval| u64::try_from(interval.seconds()).ok())
+            .map(Duration::from_secs),
+        method: header("METHOD").map(|method| method.to_ascii_uppercase()),
+        items: Vec::new(),
+        is_truncated: outline.is_truncated,
+        time_zone,
+    };
+    let zone = document.time_zone.as_deref().and_then(zone::iana).or(default_zone);
+    let mut reader = Reader {
+        text,
+        scopes: outline.calendars.iter().map(|calendar| Scope::new(text, calendar, zone)).collect(),
+        reading: Reading { limits, zone, is_message: document.method.is_some() },
+        is_one: false,
+    };
+    let groups = by_uid(text, &outline);
+    let is_in_calendar = outline.calendars.iter().any(|calendar| !calendar.lines.is_empty());
+    reader.is_one = groups.len() == 1 && is_in_calendar && starts_calendar(text);
+    document.items = groups.into_iter().map(|(uid, parts)| reader.item(uid, &parts)).collect();
+    Ok(document)
+}
+
+fn starts_calendar(text: &[u8]) -> bool {
+    Lines::new(text)
+        .next()
+        .is_some_and(|line| line.bytes.trim_ascii().eq_ignore_ascii_case(b"BEGIN:VCALENDAR"))
+}
+
+/// The `UID` of a group, and whether it was made from the content because there is none.
+struct Name {
+    uid: String,
+    is_made: bool,
+}
+
+/// The events of a document by `UID`, in order of appearance.
+fn by_uid<'o>(text: &[u8], outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o EventSpan>)> {
+    let mut groups: Vec<(Name, Vec<&EventSpan>)> = Vec::new();
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    for event in &outline.events {
+        let uid = event.uid.as_deref().map_or_else(|| Cow::Owned(made_uid(text, event)), Cow::Borrowed);
+        if let Some(group) = places.get(&uid).and_then(|place| groups.get_mut(*place)) {
+            group.1.push(event);
+        } else {
+            let name = Name { uid: uid.clone().into_owned(), is_made: event.uid.is_none() };
+            places.insert(uid, groups.len());
+            groups.push((name, vec![event]));
+        }
+    }
+    groups
+}
+
+/// A `UID` for an event that has none: the same as long as its content is.
+fn made_uid(text: &[u8], event: &EventSpan) -> String {
+    const VOLATILE: [&[u8]; 4] = [b"DTSTAMP", b"LAST-MODIFIED", b"CREATED", b"SEQUENCE"];
+    let mut hash = Sha256::new();
+    for line in Lines::within(text, &event.span) {
+        let name = line.bytes.split(|byte| matches!(byte, b':' | b';')).next().unwrap_or_default();
+        if !VOLATILE.iter().any(|volatile| volatile.eq_ignore_ascii_case(name)) {
+            hash.update(&line.bytes);
+            hash.update(b"\n");
+        }
+    }
+    let mut digest = hex::encode(hash.finalize());
+    digest.truncate(32);
+    format!("{digest}@calfleet.invalid")
+}
+
+/// The zones and the header of one `VCALENDAR`.
+struct Scope {
+    zones: Zones,
+    /// `TZID` and place of each zone.
+    places: Vec<(String, Range<usize>)>,
+    header: Vec<Range<usize>>,
+}
+
+impl Scope {
+    fn new(text: &[u8], calendar: &CalendarSpan<'_>, zone: Option<Tz>) -> Self {
+        let mut places = Vec::new();
+        let mut embedded = Vec::new();
+        for span in &calendar.zones {
+            if let Some(zone) = timezones::embedded(&Component::at(text, span)) {
+                places.push((zone.tzid.clone(), span.clone()));
+                embedded.push(zone);
+            }
+        }
+        let kept = |name: &str| matches!(name, "PRODID" | "VERSION" | "CALSCALE");
+        let header =
+            calendar.lines.iter().filter(|(line, _)| kept(&line.name())).map(|(_, span)| span.clone());
+        Self { zones: Zones::new(embedded, zone), places, header: header.collect() }
+    }
+}
+
+struct Reader<'a, 'l> {
+    text: &'a [u8],
+    scopes: Vec<Scope>,
+    reading: Reading<'l>,
+    /// Whether the document is one object and its text therefore the object's.
+    is_one: bool,
+}
+
+impl Reader<'_, '_> {
+    fn item(&mut self, name: Name, spans: &[&EventSpan]) -> Item {
+        let mut warnings = Vec::new();
+        if name.is_made {
+            warnings.push("the event has no UID; one was made from its content".to_owned());
+        }
+        let mut used = BTreeSet::new();
+        let read = self.parts(spans, &mut used, &mut warnings).and_then(|parts| {
+            let uid = Uid(name.uid.clone());
+            series::event(uid, parts, self.reading, &mut warnings)
+        });
+        match read {
+            Ok((event, changed_at)) => {
+                let raw = self.raw(spans, Some(&used));
+                Item::Read(Box::new(ReadObject { event, changed_at, raw, warnings }))
+            }
+            Err(fault) => Item::Unreadable {
+                uid: (!name.is_made).then_some(Uid(name.uid)),
+                reason: fault.to_string(),
+                raw: self.raw(spans, None),
+            },
+        }
+    }
+
+    fn parts(
+        &mut self,
+        spans: &[&EventSpan],
+        used: &mut BTreeSet<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Part>, Fault> {
+        let mut parts = Vec::with_capacity(spans.len());
+        for (position, event) in spans.iter().enumerate() {
+            if let Some(fault) = &event.fault {
+                return Err(fault.clone());
+            }
+            let component = Component::at(self.text, &event.span);
+            let Some(scope) = self.scopes.get_mut(event.calendar) else { continue };
+            let mut part = fields::part(&component, &mut scope.zones, self.reading.limits, warnings)?;
+            part.position = position;
+            parts.push(part);
+            if !self.is_one && !scope.places.is_empty() {
+                let tzids = component.lines.iter().filter_map(|line| line.parameter("TZID"));
+                used.extend(tzids.map(|tzid| tzid.trim().to_owned()));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The text of one object; `used` names the zones it needs, `None` stands for all.
+    fn raw(&self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> String {
+        if self.is_one {
+            return decode(self.text);
+        }
+        let scope = spans.first().and_then(|event| self.scopes.get(event.calendar));
+        let mut raw = String::from("BEGIN:VCALENDAR\r\n");
+        let mut add = |span: &Range<usize>| {
+            raw.push_str(&decode(self.text.get(span.clone()).unwrap_or_default()));
+            if !raw.ends_with('\n') {
+                raw.push_str("\r\n");
+            }
+        };
+        if let Some(scope) = scope {
+            scope.header.iter().for_each(&mut add);
+            let needed = scope.places.iter().filter(|(tzid, _)| used.is_none_or(|used| used.contains(tzid)));
+            needed.map(|(_, span)| span).for_each(&mut add);
+        }
+        spans.iter().map(|event| &event.span).for_each(&mut add);
+        raw.push_str("END:VCALENDAR\r\n");
+        raw
+    }
+}
+
+/// The text of bytes. Where folding cut a character in two, the lines are put together again.
+fn decode(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for line in Lines::new(bytes) {
+        text.push_str(&String::from_utf8_lossy(&line.bytes));
+        text.push_str("\r\n");
+    }
+    text
+}

@@ -1,0 +1,364 @@
+//! The `VEVENT`s of one `UID` → one event: the master, what departs from it, and by which key.
+//!
+//! Recurrence ids, exclusions and additions come in whatever form a producer chose (UTC against a zone, a date
+//! against a time). They are re-keyed to the master's form: by instant first, then by local date, where that day
+//! has exactly one instance. What fits no instance keeps its own time and stands beside the series.
+//! `STATUS:CANCELLED` on an override is an exclusion. `RANGE=THISANDFUTURE`, which few can write and fewer read,
+//! becomes overrides, as many as are allowed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use chrono::{Duration, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono_tz::Tz;
+
+use super::Limits;
+use super::fault::Fault;
+use super::fields::Part;
+use super::timezones::warn_once;
+use crate::clock::Timestamp;
+use crate::model::{
+    Body, End, Event, Fields, Master, Override, RecurrenceId, Rule, Series, Status, Uid, When,
+};
+use crate::recurrence::expand::{id_of, master_walls, start_of};
+use crate::recurrence::generate::{self, Walk};
+use crate::recurrence::rule::{self, Recurrence};
+use crate::recurrence::zone::{ZoneClock, instant_of};
+
+/// Steps that matching ids to instances may cost for one series; some 50 ns each.
+const MATCH_STEPS: u64 = 400_000;
+
+/// Overrides and exclusions that a `RANGE` or an `EXRULE` is spread into.
+const SPREAD: usize = 1000;
+
+/// What a document says about the reading of its events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'l> {
+    pub(crate) limits: &'l Limits,
+    /// The calendar's own zone.
+    pub(crate) zone: Option<Tz>,
+    /// Whether the document is a message (`METHOD`), whose `DTSTAMP` is the time of the message.
+    pub(crate) is_message: bool,
+}
+
+/// Makes one event of its parts; also when it was last changed.
+pub(crate) fn event(
+    uid: Uid,
+    mut parts: Vec<Part>,
+    reading: Reading<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(Event, Option<Timestamp>), Fault> {
+    if !reading.is_message {
+        for part in &mut parts {
+            part.fields.stamps.updated = part.fields.stamps.updated.or(part.stamped);
+        }
+    }
+    let changed_at = parts.iter().filter_map(|part| part.fields.stamps.updated).max();
+    // RFC 5546 §2.1.5: the higher SEQUENCE, then the later DTSTAMP
+    parts.sort_by_key(|part| (part.fields.stamps.sequence, part.stamped, part.position));
+    let (overrides, mut masters): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| part.recurrence_id.is_some());
+    let master = masters.pop();
+    if !masters.is_empty() {
+        warn_once(warnings, "several events have this UID; the one of the latest version counts".to_owned());
+    }
+    if overrides.len() > reading.limits.instances {
+        let (count, limit) = (overrides.len(), reading.limits.instances);
+        return Err(Fault::TooManyInstances { what: "overrides", count, limit });
+    }
+    let body = match master {
+        Some(master) if is_single(&master) && overrides.is_empty() => Body::Single(master.fields),
+        Some(master) => Body::Series(series(master, overrides, reading, warnings)),
+        None => Body::Series(Series { master: None, overrides: orphans(overrides, warnings) }),
+    };
+    Ok((Event { uid, body }, changed_at))
+}
+
+fn is_single(master: &Part) -> bool {
+    master.rules.is_empty() && master.additions.is_empty()
+}
+
+/// Overrides without their series, keyed by instant, as nobody knows the master's zone.
+fn orphans(parts: Vec<Part>, warnings: &mut Vec<String>) -> BTreeMap<RecurrenceId, Override> {
+    let mut overrides = BTreeMap::new();
+    for part in parts {
+        let Some(id) = part.recurrence_id else { continue };
+        let id = match id {
+            When::Zoned { .. } => RecurrenceId::Utc(instant_of(&id, Tz::UTC).0),
+            id => id_of(&id),
+        };
+        if !part.rules.is_empty() || !part.additions.is_empty() || part.is_range {
+            warn_once(
+                warnings,
+                "an override stands for one instance; what it says about others is kept as text".to_owned(),
+            );
+        }
+        overrides.insert(id, over(part.fields));
+    }
+    overrides
+}
+
+fn over(fields: Fields) -> Override {
+    match fields.status {
+        Status::Cancelled => Override::Cancelled,
+        _ => Override::Changed(Box::new(fields)),
+    }
+}
+
+fn series(part: Part, overrides: Vec<Part>, reading: Reading<'_>, warnings: &mut Vec<String>) -> Series {
+    let start = part.fields.start.clone();
+    let rules = rules(&part, reading.zone, warnings);
+    let mut master =
+        Master { fields: part.fields, rules, additions: BTreeMap::new(), exclusions: BTreeSet::new() };
+    let keyed = Keys { start: &start, zone: reading.zone };
+    for (addition, end) in part.additions {
+        let id = keyed.id(&addition);
+        // a start that is listed again adds nothing
+        if id != id_of(&start) || end.is_some() {
+            master.additions.insert(id, end);
+        }
+    }
+    let mut steps = MATCH_STEPS;
+    let mut exclusions: BTreeSet<RecurrenceId> =
+        part.exclusions.iter().flat_map(|exclusion| keyed.excluded(exclusion, &master, &mut steps)).collect();
+    spread_exception_rules(&part.exception_rules, &master, reading.zone, &mut exclusions, warnings);
+
+    let (overrides, ranges) = keyed.overrides(overrides, &master, &mut steps);
+    let mut overrides: BTreeMap<RecurrenceId, Override> = overrides;
+    for (index, (from, fields)) in ranges.iter().enumerate() {
+        let until = ranges.get(index + 1).map(|(next, _)| *next);
+        spread_range(*from, until, fields, &master, &exclusions, &mut overrides, warnings);
+    }
+    // an instance that is cancelled and says nothing else is an exclusion, one that has fields is none
+    overrides.retain(|id, over| {
+        let is_cancelled = *over == Override::Cancelled;
+        if is_cancelled {
+            exclusions.insert(*id);
+        } else {
+            exclusions.remove(id);
+        }
+        !is_cancelled
+    });
+    master.exclusions = exclusions;
+    Series { master: Some(master), overrides }
+}
+
+fn rules(part: &Part, zone: Option<Tz>, warnings: &mut Vec<String>) -> Vec<Rule> {
+    let start = &part.fields.start;
+    let mut rules = Vec::new();
+    for text in part.rules.iter().filter(|text| !text.is_empty()) {
+        match rule::canonical(text, start, zone) {
+            Ok(rule) => {
+                let is_matched = |rule: Recurrence| generate::is_match(&rule, start.wall());
+                if !rule.0.parse().is_ok_and(is_matched) {
+                    warn_once(
+                        warnings,
+                        "the rule does not match its own start, which is kept as an instance".to_owned(),
+                    );
+                }
+                rules.push(rule);
+            }
+            Err(error) => {
+                warn_once(warnings, format!("{error}: only the first instance is shown"));
+                rules.push(rule::verbatim(text));
+            }
+        }
+    }
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+/// Turns what names an instance into the form of the master's start.
+struct Keys<'m> {
+    start: &'m When,
+    zone: Option<Tz>,
+}
+
+impl Keys<'_> {
+    /// The id as it stands, in the master's form.
+    fn id(&self, when: &When) -> RecurrenceId {
+        let at_start_time = |date: NaiveDate| date.and_time(self.start.wall().time());
+        let reader_zone = self.zone.unwrap_or(Tz::UTC);
+        match (self.start, when) {
+            (When::Date(_), When::Utc(instant)) => RecurrenceId::Date(match self.zone {
+                Some(zone) => instant.with_timezone(&zone).date_naive(),
+                // the nearest midnight, as for UNTIL
+                None if instant.second() != 0 => instant.date_naive(),
+                None => (*instant + Duration::hours(12)).date_naive(),
+            }),
+            (When::Date(_), when) => RecurrenceId::Date(when.wall().date()),
+            (start, When::Date(date)) => id_of(&start.with_wall(at_start_time(*date))),
+            (start, When::Floating(wall)) => id_of(&start.with_wall(*wall)),
+            (When::Floating(_), When::Utc(instant)) => {
+                RecurrenceId::Wall(instant.with_timezone(&reader_zone).naive_local())
+            }
+            (When::Floating(_), when) => RecurrenceId::Wall(when.wall()),
+            (When::Zoned { zone, .. }, When::Zoned { wall, zone: other }) if zone == other => {
+                RecurrenceId::Wall(*wall)
+            }
+            (When::Zoned { zone, .. }, when) => {
+                RecurrenceId::Wall(ZoneClock::new(zone).wall(instant_of(when, reader_zone).0))
+            }
+            (When::Utc(_), when) => RecurrenceId::Utc(instant_of(when, reader_zone).0),
+        }
+    }
+
+    /// The instances of the master on the local day of `id`.
+    fn instances_of_day(&self, id: RecurrenceId, master: &Master, steps: &mut u64) -> Vec<NaiveDateTime> {
+        let date = start_of(id, self.start).wall().date();
+        let end = date.and_hms_opt(23, 59, 59).unwrap_or_else(|| date.and_time(NaiveTime::MIN));
+        master_walls(master, date.and_time(NaiveTime::MIN)..=end, steps, 100).0
+    }
+
+    /// The instance that `id` means: itself, one at the same instant, or the only one of its day.
+    fn settle(&self, id: RecurrenceId, master: &Master, steps: &mut u64) -> (RecurrenceId, IsExact) {
+        let wall = start_of(id, self.start).wall();
+        // an id at the time of day of the series is taken at its word: looking is dear, and nothing follows from it
+        if self.start.is_date() || wall.time() == self.start.wall().time() {
+            return (id, IsExact::Yes);
+        }
+        let walls = self.instances_of_day(id, master, steps);
+        if walls.contains(&wall) || master.additions.contains_key(&id) {
+            return (id, IsExact::Yes);
+        }
+        let mut clock = ZoneClock::of(self.start, Tz::UTC);
+        let (instant, _) = clock.instant(wall);
+        if let Some(same) = walls.iter().find(|other| clock.instant(**other).0 == instant) {
+            return (id_of(&self.start.with_wall(*same)), IsExact::Yes);
+        }
+        match walls.as_slice() {
+            [only] => (id_of(&self.start.with_wall(*only)), IsExact::ByDay),
+            _ => (id, IsExact::Yes),
+        }
+    }
+
+    fn excluded(&self, exclusion: &When, master: &Master, steps: &mut u64) -> Vec<RecurrenceId> {
+        let id = self.id(exclusion);
+        if exclusion.is_date() && !self.start.is_date() {
+            let walls = self.instances_of_day(id, master, steps);
+            if !walls.is_empty() {
+                return walls.into_iter().map(|wall| id_of(&self.start.with_wall(wall))).collect();
+            }
+        }
+        vec![self.settle(id, master, steps).0]
+    }
+
+    /// The overrides by the instance they mean, later versions last; those for a range apart, by their beginning.
+    fn overrides(
+        &self,
+        parts: Vec<Part>,
+        master: &Master,
+        steps: &mut u64,
+    ) -> (BTreeMap<RecurrenceId, Override>, Vec<(RecurrenceId, Fields)>) {
+        let mut overrides = BTreeMap::new();
+        let mut ranges = BTreeMap::new();
+        let mut by_day: BTreeMap<RecurrenceId, Vec<(RecurrenceId, Override)>> = BTreeMap::new();
+        for part in parts {
+            let Some(when) = part.recurrence_id else { continue };
+            let own = self.id(&when);
+            let (id, is_exact) = self.settle(own, master, steps);
+            if part.is_range {
+                ranges.insert(id, part.fields.clone());
+            }
+            match is_exact {
+                IsExact::Yes => {
+                    overrides.insert(id, over(part.fields));
+                }
+                IsExact::ByDay => by_day.entry(id).or_default().push((own, over(part.fields))),
+            }
+        }
+        for (id, claims) in by_day {
+            let is_alone =
+                claims.iter().all(|(own, _)| claims.first().is_some_and(|(first, _)| first == own));
+            for (own, over) in claims {
+                let is_free = is_alone && !overrides.contains_key(&id);
+                overrides.insert(if is_free { id } else { own }, over);
+            }
+        }
+        (overrides, ranges.into_iter().collect())
+    }
+}
+
+/// Whether an id names its instance, or only the instance's day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsExact {
+    Yes,
+    ByDay,
+}
+
+/// `EXRULE` (obsolete): the instances it takes away become exclusions.
+fn spread_exception_rules(
+    texts: &[String],
+    master: &Master,
+    zone: Option<Tz>,
+    exclusions: &mut BTreeSet<RecurrenceId>,
+    warnings: &mut Vec<String>,
+) {
+    let start = &master.fields.start;
+    for text in texts {
+        let Some(rule) =
+            rule::canonical(text, start, zone).ok().and_then(|rule| rule.0.parse::<Recurrence>().ok())
+        else {
+            warn_once(warnings, "an EXRULE is unreadable and left out".to_owned());
+            continue;
+        };
+        let mut steps = MATCH_STEPS;
+        let (walls, is_complete) =
+            master_walls(master, start.wall()..=NaiveDateTime::MAX, &mut steps, SPREAD);
+        let Some(last) = walls.last().copied() else { continue };
+        let mut excluded = BTreeSet::new();
+        let mut steps = MATCH_STEPS;
+        let until = rule.until.map(|until| crate::recurrence::expand::last_moment(until, start));
+        let to = until.map_or(last, |until| until.min(last));
+        Walk::new(&rule, start.wall(), start.wall(), to, &mut steps).run(&mut |wall| {
+            excluded.insert(wall);
+            ControlFlow::Continue(())
+        });
+        let taken = walls.into_iter().filter(|wall| excluded.contains(wall));
+        exclusions.extend(taken.map(|wall| id_of(&start.with_wall(wall))));
+        if !is_complete {
+            warn_once(warnings, format!("an EXRULE is applied to the first {SPREAD} instances"));
+        }
+    }
+}
+
+/// `RANGE=THISANDFUTURE`: the same shift and the same content for each later instance.
+fn spread_range(
+    from: RecurrenceId,
+    until: Option<RecurrenceId>,
+    fields: &Fields,
+    master: &Master,
+    exclusions: &BTreeSet<RecurrenceId>,
+    overrides: &mut BTreeMap<RecurrenceId, Override>,
+    warnings: &mut Vec<String>,
+) {
+    let start = &master.fields.start;
+    let begin = start_of(from, start).wall();
+    let end = until.map_or(NaiveDateTime::MAX, |until| start_of(until, start).wall());
+    let mut steps = MATCH_STEPS;
+    let (walls, is_complete) = master_walls(master, begin..=end, &mut steps, SPREAD);
+    for wall in walls {
+        let id = id_of(&start.with_wall(wall));
+        if Some(id) == until || exclusions.contains(&id) || overrides.contains_key(&id) {
+            continue;
+        }
+        let ahead = wall - begin;
+        let moved =
+            |when: &When| when.with_wall(when.wall().checked_add_signed(ahead).unwrap_or(when.wall()));
+        let mut fields = fields.clone();
+        fields.start = moved(&fields.start);
+        if let End::At(end) = &fields.end {
+            fields.end = End::At(moved(end));
+        }
+        overrides.insert(id, over(fields));
+    }
+    warn_once(
+        warnings,
+        if is_complete {
+            "a change of this and all following instances is kept as a change of each".to_owned()
+        } else {
+            format!("a change of this and all following instances is kept for the next {SPREAD}")
+        },
+    );
+}

@@ -1,0 +1,125 @@
+//! `VTIMEZONE`s (RFC 5545 §3.6.5), and which zone a time in the same document is written in.
+
+use std::sync::Arc;
+
+use chrono::NaiveDateTime;
+use chrono_tz::Tz;
+
+use super::component::Component;
+use super::line::Line;
+use super::value::{self, Moment};
+use crate::model::{CustomZone, Observance, When, Zone};
+use crate::recurrence::rule;
+use crate::recurrence::zone::{EmbeddedZone, resolve};
+
+/// Most observances of one zone that are believed; the longest real history has some 250.
+const MOST_OBSERVANCES: usize = 1000;
+
+/// Reads a `VTIMEZONE`; `None` without a `TZID`.
+pub(crate) fn embedded(component: &Component<'_>) -> Option<EmbeddedZone> {
+    let tzid = value::text(component.line("TZID")?.value()).trim().to_owned();
+    let location = component.line("X-LIC-LOCATION").map(|line| line.value().trim().to_owned());
+    let parts = component.parts.iter().filter(|part| matches!(part.name.as_str(), "STANDARD" | "DAYLIGHT"));
+    let mut observances: Vec<Observance> = parts.filter_map(observance).take(MOST_OBSERVANCES).collect();
+    observances.sort_by_key(|observance| observance.onset);
+    let rules = (!observances.is_empty()).then(|| Arc::new(CustomZone { tzid: tzid.clone(), observances }));
+    Some(EmbeddedZone { tzid, location, rules })
+}
+
+fn observance(part: &Component<'_>) -> Option<Observance> {
+    let offset_after_seconds = value::utc_offset(part.line("TZOFFSETTO")?.value())?;
+    let offset_before_seconds = part
+        .line("TZOFFSETFROM")
+        .and_then(|line| value::utc_offset(line.value()))
+        .unwrap_or(offset_after_seconds);
+    let mut onsets: Vec<NaiveDateTime> = Vec::new();
+    for line in part.lines.iter().filter(|line| line.name() == "RDATE") {
+        onsets.extend(value::list(line.value()).filter_map(wall).take(MOST_OBSERVANCES));
+    }
+    onsets.sort_unstable();
+    onsets.dedup();
+    let onset = match part.line("DTSTART").and_then(|line| wall(line.value())) {
+        Some(onset) => onset,
+        None => *onsets.first()?,
+    };
+    onsets.retain(|listed| *listed != onset);
+    let rule = part.line("RRULE").and_then(|line| {
+        let recurrence: rule::Recurrence = line.value().parse().ok()?;
+        Some(crate::model::Rule(recurrence.to_string()))
+    });
+    Some(Observance { onset, rule, onsets, offset_before_seconds, offset_after_seconds })
+}
+
+fn wall(text: &str) -> Option<NaiveDateTime> {
+    match value::moment(text)? {
+        Moment::Date(date) => Some(date.and_time(chrono::NaiveTime::MIN)),
+        Moment::Wall(wall) => Some(wall),
+        Moment::Utc(instant) => Some(instant.naive_utc()),
+    }
+}
+
+/// The zones that times of one `VCALENDAR` can be written in.
+#[derive(Debug, Default)]
+pub(crate) struct Zones {
+    embedded: Vec<EmbeddedZone>,
+    default: Option<Tz>,
+    known: Vec<(String, Option<Zone>)>,
+}
+
+impl Zones {
+    pub(crate) fn new(embedded: Vec<EmbeddedZone>, default: Option<Tz>) -> Self {
+        Self { embedded, default, known: Vec::new() }
+    }
+
+    /// The calendar's own zone.
+    pub(crate) fn default_zone(&self) -> Option<Tz> {
+        self.default
+    }
+
+    fn find(&mut self, tzid: &str) -> Option<Zone> {
+        if let Some((_, zone)) = self.known.iter().find(|(known, _)| known == tzid) {
+            return zone.clone();
+        }
+        let zone = resolve(tzid, &self.embedded);
+        // a document with a thousand names of zones has no use for this memory
+        if self.known.len() < 100 {
+            self.known.push((tzid.to_owned(), zone.clone()));
+        }
+        zone
+    }
+
+    /// The form in which one value of a line is written.
+    pub(crate) fn when(&mut self, line: &Line<'_>, text: &str, warnings: &mut Vec<String>) -> Option<When> {
+        let wall = match value::moment(text)? {
+            Moment::Date(date) => return Some(When::Date(date)),
+            Moment::Utc(instant) => return Some(When::Utc(instant)),
+            Moment::Wall(wall) if line.says("VALUE", "DATE") => return Some(When::Date(wall.date())),
+            Moment::Wall(wall) => wall,
+        };
+        let Some(tzid) = line.parameter("TZID") else { return Some(When::Floating(wall)) };
+        if let Some(zone) = self.find(&tzid) {
+            return Some(When::Zoned { wall, zone });
+        }
+        let tzid = tzid.trim().chars().take(80).collect::<String>();
+        Some(if let Some(zone) = self.default {
+            warn_once(
+                warnings,
+                format!("the time zone {tzid:?} is unknown; read in the calendar's zone {zone}"),
+            );
+            When::Zoned { wall, zone: Zone::Iana(zone) }
+        } else {
+            warn_once(
+                warnings,
+                format!("the time zone {tzid:?} is unknown; read as the reader's local time"),
+            );
+            When::Floating(wall)
+        })
+    }
+}
+
+/// Adds a warning that is not there yet.
+pub(crate) fn warn_once(warnings: &mut Vec<String>, warning: String) {
+    if !warnings.contains(&warning) {
+        warnings.push(warning);
+    }
+}

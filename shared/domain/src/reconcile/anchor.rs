@@ -4,11 +4,15 @@
 //! instance stays; else it moves by as much as the start did. A key that is no instance either way stays where
 //! it was and is reported: the override is shown as a detached exception and never silently dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
 
 use super::point::{key_in, start_at};
 use super::sheet::{Face, Instance, Sheet};
-use crate::model::{RecurrenceId, When};
+use crate::model::{Body, Event, Fields, Master, RecurrenceId, Series, Uid, When};
+use crate::recurrence::{self, Budget};
 
 /// The instances of one sheet under the frame of another.
 #[derive(Debug, Clone, Default)]
@@ -59,12 +63,27 @@ fn shifted(from: &When, to: &When, key: &RecurrenceId) -> Option<RecurrenceId> {
     Some(key_in(to, &key))
 }
 
-/// Whether the frame has an instance of that key.
-fn occurs(face: &Face<'_>, key: &RecurrenceId) -> bool {
-    let (start, instance) = (&face.fields.start, start_at(&face.fields.start, key));
-    let is_same_form = match (start, key) {
-        (When::Date(_), key) => matches!(key, RecurrenceId::Date(_)),
-        (_, key) => !matches!(key, RecurrenceId::Date(_)),
+/// Whether the frame has an instance of that key. A rule that cannot be searched within the budget is taken to
+/// have it: then the override stays where it is.
+pub(super) fn occurs(face: &Face<'_>, key: &RecurrenceId) -> bool {
+    let Some(master) = face.master else {
+        return recurrence::expand::id_of(&face.fields.start) == *key;
     };
-    is_same_form && instance.wall() >= start.wall() && instance.wall().time() == start.wall().time()
+    let bare = Master {
+        fields: Fields::new(face.fields.start.clone(), face.fields.end.clone()),
+        rules: master.rules.clone(),
+        additions: master.additions.clone(),
+        exclusions: BTreeSet::new(),
+    };
+    let body = Body::Series(Series { master: Some(bare), overrides: BTreeMap::new() });
+    let event = Event { uid: Uid::from(""), body };
+    let start = start_at(&face.fields.start, key);
+    let (instant, _) = recurrence::zone::instant_of(&start, Tz::UTC);
+    let window = instant..instant + TimeDelta::seconds(1);
+    let expansion = recurrence::expand(&event, window, Tz::UTC, &SEARCH);
+    let mut found = expansion.instances.iter().filter_map(|instance| instance.recurrence_id);
+    !expansion.is_complete || found.any(|found| key_in(&face.fields.start, &found) == *key)
 }
+
+/// What one look for an instance may cost: some 10 ms.
+const SEARCH: Budget = Budget { steps: 200_000, instances: 100 };

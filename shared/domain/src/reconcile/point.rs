@@ -1,13 +1,12 @@
 //! Points in time, lengths and recurrence ids in canonical form.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
-use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::canonical::{END_OF_TEXT, Sink, write_number, write_text};
 use crate::model::{End, Master, RecurrenceId, When, Zone};
+use crate::recurrence::windows_zones::preferred;
+use crate::recurrence::zone;
 
 /// Whether a length belongs to one point in time or to every instance of a rule, where a change of the clocks tells
 /// nominal from exact lengths.
@@ -133,20 +132,12 @@ pub(super) fn seconds_between(start: &When, end: &When) -> Option<i64> {
     Some((instant_of(end)? - instant_of(start)?).num_seconds())
 }
 
-/// The instant of a point in a known zone; in a gap of the clocks the offset before it counts, in an overlap the
-/// first occurrence (RFC 5545 §3.3.5).
+/// The instant of a point in a known zone; `None` where a reader's zone decides, and in zones that came with the
+/// event, whose rules would have to be run for every comparison.
 pub(super) fn instant_of(point: &When) -> Option<DateTime<Utc>> {
     match point {
         When::Utc(instant) => Some(*instant),
-        When::Zoned { wall, zone: Zone::Iana(zone) } => {
-            let offset = zone.offset_from_local_datetime(wall).earliest().or_else(|| {
-                // No gap of the zone data is longer than a day.
-                let before = wall.checked_sub_signed(TimeDelta::days(1))?;
-                zone.offset_from_local_datetime(&before).latest()
-            })?;
-            wall.checked_sub_signed(TimeDelta::seconds(i64::from(offset.fix().local_minus_utc())))
-                .map(|utc| utc.and_utc())
-        }
+        When::Zoned { wall, zone: Zone::Iana(zone) } => Some(zone::instant_in(*zone, *wall).0),
         _ => None,
     }
 }
@@ -241,16 +232,4 @@ pub(super) fn write_key(key: &RecurrenceId, sink: &mut impl Sink) {
 
 fn write_wall(wall: &NaiveDateTime, sink: &mut impl Sink) {
     write_number(wall.and_utc().timestamp(), sink);
-}
-
-/// The one name among those that mean the same zone.
-pub(super) fn preferred(zone: Tz) -> Tz {
-    static LINKS: LazyLock<HashMap<Tz, Tz>> = LazyLock::new(|| {
-        include_str!("data/zone_links.tsv")
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .filter_map(|(name, preferred)| Some((name.parse().ok()?, preferred.parse().ok()?)))
-            .collect()
-    });
-    LINKS.get(&zone).copied().unwrap_or(zone)
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
+use super::anchor::occurs;
 use super::canonical::{self, FIXED, address_of, guests, is_same};
 use super::diff::Atom;
 use super::point::{Recurs, instant_of, key_in, seconds_between, start_at, write_key, write_when};
@@ -112,11 +113,10 @@ impl<'a> Sheet<'a> {
         }
         for (key, over) in &series.overrides {
             let key = key_of(key);
-            let Some(instance) = instance_of(face.as_ref(), &key, over) else {
-                continue;
-            };
             // An override that takes place outdoes an exclusion of the same instance.
-            instances.insert(key, instance);
+            if let Some(instance) = laid_out(face.as_ref(), &key, over, instances.contains_key(&key)) {
+                instances.insert(key, instance);
+            }
         }
         Self { master: face, instances }
     }
@@ -156,8 +156,14 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// How an override departs; `None` when it only repeats what it inherits.
-fn instance_of<'a>(face: Option<&Face<'a>>, key: &RecurrenceId, over: &'a Override) -> Option<Instance<'a>> {
+/// How an override departs; `None` when it only repeats what it inherits. One that brings an instance which the
+/// rule does not have, or which is excluded, departs by being there.
+fn laid_out<'a>(
+    face: Option<&Face<'a>>,
+    key: &RecurrenceId,
+    over: &'a Override,
+    is_excluded: bool,
+) -> Option<Instance<'a>> {
     let fields = match over {
         Override::Cancelled => return Some(Instance::Cancelled),
         Override::Changed(fields) => fields.as_ref(),
@@ -168,7 +174,10 @@ fn instance_of<'a>(face: Option<&Face<'a>>, key: &RecurrenceId, over: &'a Overri
     if fields.status == Status::Cancelled && face.fields.status != Status::Cancelled {
         return Some(Instance::Cancelled);
     }
-    let departs = Inherited::of(face.fields, key).departures(fields);
+    let mut departs = Inherited::of(face.fields, key).departures(fields);
+    if departs.is_empty() && (is_excluded || !occurs(face, key)) {
+        departs.insert(Atom::Existence);
+    }
     (!departs.is_empty()).then_some(Instance::Changed { fields, departs })
 }
 

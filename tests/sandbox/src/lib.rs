@@ -36,6 +36,9 @@ mod shared;
 mod spoil;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::IntoFuture as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;

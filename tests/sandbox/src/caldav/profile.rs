@@ -148,6 +148,8 @@ pub struct Profile {
     pub sync_collection: bool,
     /// Offers the `getctag` property.
     pub ctag: bool,
+    /// Refuses a sync-collection whose `Depth` is not 0 (RFC 6578 §3.2); python-caldav sends 1.
+    pub strict_sync_depth: bool,
     /// Answer to an invalid sync token.
     pub invalid_token: InvalidToken,
     /// How exact sync tokens are.
@@ -212,6 +214,7 @@ impl Default for Profile {
             name: "standard".to_owned(),
             sync_collection: true,
             ctag: true,
+            strict_sync_depth: false,
             invalid_token: InvalidToken::Forbidden,
             tokens: TokenHabit::Exact,
             page_limit: None,

@@ -53,7 +53,7 @@ fn wanted(body: &[u8]) -> Option<Wanted> {
 }
 
 fn whole(call: &Call<'_>, responses: &str) -> Answer {
-    let document = call.scribe.writer.document("multistatus", &responses);
+    let document = call.scribe.writer.document("multistatus", responses);
     Answer::status(StatusCode::MULTI_STATUS).with_body(XML, document)
 }
 

@@ -51,8 +51,8 @@ fn sync_collection(
     listing: Listing,
 ) -> Answer {
     let profile = &call.scribe.profile;
-    // RFC 6578 §3.2: the depth is 0, the level is in the body.
-    if call.depth().is_some_and(|depth| depth != "0") {
+    // RFC 6578 §3.2: the depth is 0, the level is in the body; most servers do not look.
+    if profile.strict_sync_depth && call.depth().is_some_and(|depth| depth != "0") {
         return Answer::plain(StatusCode::BAD_REQUEST, "sync-collection needs Depth: 0");
     }
     let token = root.child(DAV, "sync-token").map(|token| token.text.as_str()).unwrap_or_default();

@@ -26,6 +26,7 @@ mod m20261120_091700_create_runs;
 mod m20261120_091800_create_audit;
 mod m20261120_091900_create_workers;
 mod m20261120_092000_create_work;
+mod m20261120_092100_index_suspects;
 
 use std::error::Error;
 
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_091800_create_audit::Migration),
             Box::new(m20261120_091900_create_workers::Migration),
             Box::new(m20261120_092000_create_work::Migration),
+            Box::new(m20261120_092100_index_suspects::Migration),
         ]
     }
 }

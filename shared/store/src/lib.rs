@@ -31,6 +31,7 @@ mod problem;
 pub mod runs;
 mod transaction;
 pub mod vault;
+pub mod work;
 pub mod workers;
 
 pub use database::{Options, Store};

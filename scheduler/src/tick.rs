@@ -111,7 +111,8 @@ impl Ticker {
                 }
             }
             let ended = self.clock.now();
-            metrics::histogram!("calfleet_tick_duration_ms").record(ended.since(began).as_secs_f64() * 1000.0);
+            metrics::histogram!("calfleet_tick_duration_ms")
+                .record(ended.since(began).as_secs_f64() * 1000.0);
             let wait = if self.fairness.is_crowded() { CROWDED } else { self.settings.interval };
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -160,7 +161,8 @@ impl Ticker {
             pace.pushed(accepted);
             pushed += accepted;
             left.extend(rows.iter().skip(accepted).map(|row| row.key));
-            metrics::counter!("calfleet_hints_pushed_total", "lane" => lane.as_str()).increment(accepted as u64);
+            metrics::counter!("calfleet_hints_pushed_total", "lane" => lane.as_str())
+                .increment(accepted as u64);
         }
         if !left.is_empty() {
             work::unmark(&self.store, &left).await?;
@@ -180,7 +182,10 @@ impl Ticker {
         let recovered = work::recover(&self.store, epoch.0, now).await?;
         metrics::counter!("calfleet_hints_recovered_total").increment(recovered);
         if self.epoch.is_some_and(|known| known != epoch) {
-            tracing::warn!(rows = recovered, "the queue lost its contents; what was in it is handed out again");
+            tracing::warn!(
+                rows = recovered,
+                "the queue lost its contents; what was in it is handed out again"
+            );
         }
         self.epoch = Some(epoch);
         self.looked_around = now;
@@ -191,7 +196,8 @@ impl Ticker {
     async fn room(&mut self, now: Timestamp) -> Result<[usize; LANES], TickError> {
         let mut room = [0; LANES];
         let depths = self.queue.depths().await?;
-        for (((lane, room), depth), pace) in Lane::ALL.iter().zip(&mut room).zip(depths).zip(&mut self.paces) {
+        for (((lane, room), depth), pace) in Lane::ALL.iter().zip(&mut room).zip(depths).zip(&mut self.paces)
+        {
             pace.measure(depth, now);
             let places = (2 * self.slots + pace.within(AHEAD)).clamp(PLACES_WITHOUT_WORKERS, LANE_LENGTH);
             *room = places.saturating_sub(depth);

@@ -38,7 +38,8 @@ pub async fn run(frame: Frame, stop: CancellationToken) -> Result<(), FrameError
     let mut parts = JoinSet::new();
     parts.spawn(leases::renew(Arc::clone(&shared)));
     let ended = CancellationToken::new();
-    let mut looping = AbortOnDropHandle::new(tokio::spawn(looped(Arc::clone(&shared), source, ended.clone())));
+    let mut looping =
+        AbortOnDropHandle::new(tokio::spawn(looped(Arc::clone(&shared), source, ended.clone())));
     let finishing = AbortOnDropHandle::new(tokio::spawn(finishes::finish(Arc::clone(&shared), outcomes)));
     let fetching = AbortOnDropHandle::new(tokio::spawn(fetch::fetch(Arc::clone(&shared), claims, stop)));
 
@@ -84,7 +85,11 @@ async fn drain(shared: &Shared) {
 }
 
 /// The worker's loop: apalis takes claims from the feed and runs them side by side.
-async fn looped(shared: Arc<Shared>, source: Feed<Claim>, ended: CancellationToken) -> Result<(), FrameError> {
+async fn looped(
+    shared: Arc<Shared>,
+    source: Feed<Claim>,
+    ended: CancellationToken,
+) -> Result<(), FrameError> {
     let name = shared.worker.to_string();
     Monitor::new()
         .register(move |_| {

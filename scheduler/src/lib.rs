@@ -1,3 +1,7 @@
-//! Everything that puts work on the queue.
+//! Everything that puts work on the queue: the tick over what is due, and the API through which people and
+//! programs ask.
 
+pub mod api;
+pub mod app;
+pub mod serve;
 pub mod tick;

@@ -37,7 +37,8 @@ impl Problem {
 
     /// No key, or one that is unknown or revoked.
     pub fn unauthorized() -> Self {
-        let detail = "Send an API key as 'Authorization: Bearer KEY'; make one with 'calfleet admin key create'.";
+        let detail =
+            "Send an API key as 'Authorization: Bearer KEY'; make one with 'calfleet admin key create'.";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "No valid API key", detail)
     }
 
@@ -53,8 +54,9 @@ impl Problem {
         Self { field: Some(field), ..problem }
     }
 
-    /// Our own database does not answer.
-    pub fn unavailable() -> Self {
+    /// Our own database failed: logged here, where it is handled.
+    pub fn store(error: calfleet_store::StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "a request failed in the database");
         let detail = "The database does not answer at present; repeat the request.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", detail)
     }

@@ -1,0 +1,94 @@
+//! `/events` and `/instances`: what the calendars hold, and when it takes place.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{CalendarId, EventId};
+use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page};
+use calfleet_store::events::RangeQuery;
+
+use super::auth::Reader;
+use super::parameters::{ListParameters, id};
+use super::problem::Problem;
+use crate::app::App;
+
+/// `GET /events?from&to&calendar&connection&limit&cursor`: copies, by the start of their span.
+pub(super) async fn list(
+    State(app): State<App>,
+    reader: Reader,
+    Query(parameters): Query<ListParameters>,
+) -> Result<Json<Page<EventView>>, Problem> {
+    let after = match &parameters.cursor {
+        Some(text) => Some(
+            read::read_cursor(text)
+                .ok_or_else(|| Problem::bad_parameter("cursor", "Give a next_cursor back as it is."))?,
+        ),
+        None => None,
+    };
+    let store = &app.service.store;
+    let query = RangeQuery {
+        calendars: parameters.calendars(store, reader.organization_id).await?,
+        from: parameters.from()?.map(Timestamp::from_utc),
+        until: parameters.to()?.map(Timestamp::from_utc),
+        after,
+        limit: parameters.limit()?,
+    };
+    read::events(store, reader.organization_id, &query).await.map(Json).map_err(Problem::store)
+}
+
+/// `GET /events/{id}`.
+pub(super) async fn read(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+) -> Result<Json<EventView>, Problem> {
+    let id: EventId = id("id", &text)?;
+    let view = read::event(&app.service.store, reader.organization_id, id).await;
+    view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("event"))
+}
+
+/// `GET /events/{id}/instances?from&to&time_zone&limit&cursor`.
+pub(super) async fn instances_of(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+    Query(parameters): Query<ListParameters>,
+) -> Result<Json<Page<InstanceView>>, Problem> {
+    let id: EventId = id("id", &text)?;
+    let query = instances_query(&parameters, Vec::new())?;
+    let page = read::instances_of(&app.service.store, reader.organization_id, id, &query).await;
+    page.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("event"))
+}
+
+/// `GET /instances?from&to&time_zone&calendar&connection&limit&cursor`: by start.
+pub(super) async fn instances(
+    State(app): State<App>,
+    reader: Reader,
+    Query(parameters): Query<ListParameters>,
+) -> Result<Json<Page<InstanceView>>, Problem> {
+    let store = &app.service.store;
+    let calendars = parameters.calendars(store, reader.organization_id).await?;
+    let query = instances_query(&parameters, calendars)?;
+    read::instances(store, reader.organization_id, &query).await.map(Json).map_err(Problem::store)
+}
+
+fn instances_query(
+    parameters: &ListParameters,
+    calendars: Vec<CalendarId>,
+) -> Result<InstancesQuery, Problem> {
+    let (from, until) = parameters.stretch()?;
+    let offset = match &parameters.cursor {
+        Some(text) => {
+            text.parse().map_err(|_| Problem::bad_parameter("cursor", "Give a next_cursor back as it is."))?
+        }
+        None => 0,
+    };
+    Ok(InstancesQuery {
+        calendars,
+        from,
+        until,
+        zone: parameters.zone()?,
+        limit: parameters.limit()?,
+        offset,
+    })
+}

@@ -1,0 +1,115 @@
+//! Parameters of requests: read once, refused with the name of the field and what it should look like.
+
+use std::str::FromStr;
+
+use calfleet_domain::model::{CalendarId, ConnectionId, OrganizationId};
+use calfleet_store::{Scope, Store, calendars, connections};
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use super::problem::Problem;
+
+/// Items on a page that does not say how many.
+const PAGE: usize = 100;
+/// Most items on a page.
+const LARGEST_PAGE: usize = 1_000;
+/// The longest stretch of time that instances are looked for in.
+const LONGEST_STRETCH_DAYS: i64 = 366;
+/// Most calendars of one request.
+const MOST_CALENDARS: u32 = 1_000;
+
+/// What list requests understand; each route uses what it needs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParameters {
+    from: Option<String>,
+    to: Option<String>,
+    time_zone: Option<String>,
+    calendar: Option<String>,
+    connection: Option<String>,
+    limit: Option<String>,
+    pub(super) cursor: Option<String>,
+}
+
+impl ListParameters {
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = &self.limit else { return Ok(PAGE) };
+        let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+        limit.ok_or_else(|| {
+            Problem::bad_parameter("limit", format!("Give a number from 1 to {LARGEST_PAGE}."))
+        })
+    }
+
+    pub(super) fn zone(&self) -> Result<Tz, Problem> {
+        let Some(name) = &self.time_zone else { return Ok(Tz::UTC) };
+        let zone = calfleet_domain::recurrence::zone::iana(name);
+        zone.ok_or_else(|| Problem::bad_parameter("time_zone", "Give an IANA name such as Europe/Paris."))
+    }
+
+    pub(super) fn from(&self) -> Result<Option<DateTime<Utc>>, Problem> {
+        self.from.as_deref().map(|text| instant("from", text)).transpose()
+    }
+
+    pub(super) fn to(&self) -> Result<Option<DateTime<Utc>>, Problem> {
+        self.to.as_deref().map(|text| instant("to", text)).transpose()
+    }
+
+    /// A stretch of time that has to be given and is short enough to be expanded.
+    pub(super) fn stretch(&self) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
+        let missing = |field| Problem::bad_parameter(field, "Give an instant such as 2026-11-01T00:00:00Z.");
+        let from = self.from()?.ok_or_else(|| missing("from"))?;
+        let to = self.to()?.ok_or_else(|| missing("to"))?;
+        if to <= from {
+            return Err(Problem::bad_parameter("to", "It has to be after from."));
+        }
+        if (to - from).num_days() > LONGEST_STRETCH_DAYS {
+            let detail = format!("The stretch may be {LONGEST_STRETCH_DAYS} days long at most.");
+            return Err(Problem::bad_parameter("to", detail));
+        }
+        Ok((from, to))
+    }
+
+    /// The calendars asked for: one, those of a connection, or all; always the caller's own.
+    pub(super) async fn calendars(
+        &self,
+        store: &Store,
+        organization: OrganizationId,
+    ) -> Result<Vec<CalendarId>, Problem> {
+        let tx = store.read(Scope::Organization(organization)).await.map_err(Problem::store)?;
+        if let Some(text) = &self.calendar {
+            let id: CalendarId = id("calendar", text)?;
+            let calendar = calendars::load(&tx, id).await.map_err(Problem::store)?;
+            return calendar.map(|calendar| vec![calendar.id]).ok_or_else(|| Problem::not_found("calendar"));
+        }
+        let listed = if let Some(text) = &self.connection {
+            let id: ConnectionId = id("connection", text)?;
+            let connection = connections::load(&tx, id).await.map_err(Problem::store)?;
+            connection.ok_or_else(|| Problem::not_found("connection"))?;
+            calendars::list(&tx, id).await
+        } else {
+            calendars::list_all(&tx, None, MOST_CALENDARS).await
+        };
+        Ok(listed.map_err(Problem::store)?.into_iter().map(|calendar| calendar.id).collect())
+    }
+}
+
+/// An id in a path or a parameter; what is no id at all is refused by name.
+pub(super) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| {
+        Problem::bad_parameter(field, "Give an id such as 01890a5d-ac96-774b-bcce-b302099a8057.")
+    })
+}
+
+fn instant(field: &'static str, text: &str) -> Result<DateTime<Utc>, Problem> {
+    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        return Ok(instant.with_timezone(&Utc));
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    date.and_then(|date| date.and_hms_opt(0, 0, 0)).map(|midnight| midnight.and_utc()).ok_or_else(|| {
+        Problem::bad_parameter(
+            field,
+            "Give an instant such as 2026-11-01T00:00:00Z, or a date (midnight UTC).",
+        )
+    })
+}

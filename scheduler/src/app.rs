@@ -1,0 +1,21 @@
+//! The handles that a request handler may touch.
+
+use std::sync::Arc;
+
+use calfleet_queue::Queue;
+use calfleet_runtime::telemetry::Telemetry;
+use calfleet_service::Service;
+use tokio_util::sync::CancellationToken;
+
+/// What every handler is given.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The database, drivers, time and chance.
+    pub service: Service,
+    /// The lanes, for their depths.
+    pub queue: Queue,
+    /// The measures of this process.
+    pub telemetry: Arc<Telemetry>,
+    /// Cancelled when this process drains.
+    pub draining: CancellationToken,
+}

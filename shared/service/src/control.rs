@@ -1,0 +1,118 @@
+//! What people do to a connection: sync it now, look at its server again, pause it, resume it.
+
+use calfleet_domain::job::{Kind, WorkKey};
+use calfleet_domain::model::{ConnectionId, ConnectionState, OrganizationId};
+use calfleet_providers::driver::ProbeReport;
+use calfleet_store::calendar_sync::{self, Target, Thoroughness};
+use calfleet_store::{Scope, StoreError, connections, work};
+
+use crate::connect::stored_probe;
+use crate::drivers::OpenError;
+use crate::service::{Actor, Service};
+
+/// A person's wish could not be met.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No such connection in this organization.
+    #[error("find the connection")]
+    NotFound,
+    /// Our database failed.
+    #[error("change the connection")]
+    Store(#[from] StoreError),
+    /// The provider could not be asked.
+    #[error("ask the provider")]
+    Open(#[from] OpenError),
+}
+
+impl Service {
+    /// Asks for a sync of all calendars of a connection now, in full if wanted. It overtakes background work and
+    /// shortens a backoff, but no wait that the provider asked for.
+    ///
+    /// # Errors
+    /// When there is no such connection, or our database fails.
+    pub async fn sync_now(
+        &self,
+        organization: OrganizationId,
+        id: ConnectionId,
+        thoroughness: Thoroughness,
+        actor: &Actor,
+    ) -> Result<(), ControlError> {
+        let tx = self.begin(organization).await?;
+        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        calendar_sync::ask(&tx, Target::Connection(id), thoroughness, self.now()).await?;
+        let action = match thoroughness {
+            Thoroughness::Everything => "connection.full_sync",
+            Thoroughness::Changes => "connection.sync",
+        };
+        self.audit(&tx, actor, action, id.0, None).await?;
+        self.ask_sync(&tx, organization, id).await?;
+        tx.commit().await?;
+        self.nudge.nudge().await;
+        Ok(())
+    }
+
+    /// Stops a connection's jobs until it is resumed; what runs is ended. Whether that was a change.
+    ///
+    /// # Errors
+    /// When there is no such connection, or our database fails.
+    pub async fn pause(
+        &self,
+        organization: OrganizationId,
+        id: ConnectionId,
+        actor: &Actor,
+    ) -> Result<bool, ControlError> {
+        let tx = self.begin(organization).await?;
+        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        let changed = connections::set_state(&tx, id, ConnectionState::Paused, self.now()).await?;
+        self.audit(&tx, actor, "connection.pause", id.0, None).await?;
+        work::pause(&tx, &keys(id), self.now()).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Lets a connection's jobs run again, beginning now. Whether that was a change.
+    ///
+    /// # Errors
+    /// When there is no such connection, or our database fails.
+    pub async fn resume(
+        &self,
+        organization: OrganizationId,
+        id: ConnectionId,
+        actor: &Actor,
+    ) -> Result<bool, ControlError> {
+        let tx = self.begin(organization).await?;
+        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        let changed = connections::set_state(&tx, id, ConnectionState::Active, self.now()).await?;
+        calendar_sync::ask(&tx, Target::Connection(id), Thoroughness::Changes, self.now()).await?;
+        self.audit(&tx, actor, "connection.resume", id.0, None).await?;
+        work::resume(&tx, &keys(id), self.now()).await?;
+        self.ask_sync(&tx, organization, id).await?;
+        tx.commit().await?;
+        self.nudge.nudge().await;
+        Ok(changed)
+    }
+
+    /// Looks again at what a connection's server can do, and stores it.
+    ///
+    /// # Errors
+    /// When there is no such connection, the provider cannot be asked, or our database fails.
+    pub async fn probe(
+        &self,
+        organization: OrganizationId,
+        id: ConnectionId,
+    ) -> Result<ProbeReport, ControlError> {
+        let tx = self.store.read(Scope::Organization(organization)).await?;
+        let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        drop(tx);
+        let report = self.drivers.open(&connection).await?.probe().await.map_err(OpenError::from)?;
+        let (capabilities, probe) = stored_probe(&report)?;
+        let tx = self.begin(organization).await?;
+        connections::set_probe(&tx, id, report.url.as_str(), &capabilities, &probe, self.now()).await?;
+        tx.commit().await?;
+        Ok(report)
+    }
+}
+
+fn keys(id: ConnectionId) -> Vec<WorkKey> {
+    [Kind::Sync, Kind::Push, Kind::Refresh].map(|kind| WorkKey { kind, target: id.0 }).to_vec()
+}

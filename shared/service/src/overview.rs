@@ -1,0 +1,224 @@
+//! Connections and calendars as people see them: where they lead, how far they have come, how fresh they are.
+
+use std::collections::HashMap;
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::job::{Kind, WorkKey, WorkState};
+use calfleet_domain::model::{
+    CalendarId, CalendarState, ConnectionId, Listing, OrganizationId, ProviderKind,
+};
+use calfleet_store::calendar_sync::{self, CalendarSync, Phase};
+use calfleet_store::calendars::{self, Calendar};
+use calfleet_store::connections::{self, Connection};
+use calfleet_store::work::{self, WorkRow};
+use calfleet_store::{Scope, Store, StoreError, Tx};
+use serde::Serialize;
+
+use crate::status::{CalendarFacts, Facts, Status, status};
+
+/// A connection with its status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionView {
+    /// Its id.
+    pub id: ConnectionId,
+    /// What people call it.
+    pub label: String,
+    /// Which kind of provider.
+    pub provider: ProviderKind,
+    /// What it is allowed to do: `active`, `paused`, `needs_reauth`, `disconnected`.
+    pub state: &'static str,
+    /// How it is.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Seconds between two polls.
+    pub poll_interval_seconds: u64,
+    /// Its calendars.
+    pub calendars: Vec<CalendarView>,
+}
+
+/// A calendar with its freshness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CalendarView {
+    /// Its id.
+    pub id: CalendarId,
+    /// Its connection.
+    pub connection_id: ConnectionId,
+    /// Its name.
+    pub name: String,
+    /// `#RRGGBB`.
+    pub color: Option<String>,
+    /// IANA name of its zone.
+    pub time_zone: Option<String>,
+    /// `free_busy`, `read` or `write`.
+    pub access: &'static str,
+    /// `reachable`, `reduced` or `gone`.
+    pub state: &'static str,
+    /// Whether it is synced.
+    pub is_selected: bool,
+    /// When it was last proven fresh; `null` before the first import is complete.
+    pub fresh_at: Option<Timestamp>,
+    /// How far the import or comparison under way has come.
+    pub progress: Progress,
+    /// What went wrong last, in words for people.
+    pub problem: Option<String>,
+    /// Why deletions wait, in words for people.
+    pub waiting: Option<String>,
+}
+
+/// How far an import or comparison has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// `idle`, `listing`, `fetching`, `sweeping`.
+    pub phase: &'static str,
+    /// Items that the provider has named.
+    pub items_listed: i64,
+    /// Items that are done.
+    pub items_done: i64,
+}
+
+/// At most `limit` connections of an organization, oldest first, after the given one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn connections(
+    store: &Store,
+    organization: OrganizationId,
+    after: Option<ConnectionId>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<ConnectionView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let mut views = Vec::new();
+    for connection in connections::list(&tx, after, limit).await? {
+        views.push(view(&tx, &connection, now).await?);
+    }
+    Ok(views)
+}
+
+/// One connection.
+///
+/// # Errors
+/// When the database fails.
+pub async fn connection(
+    store: &Store,
+    organization: OrganizationId,
+    id: ConnectionId,
+    now: Timestamp,
+) -> Result<Option<ConnectionView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    match connections::load(&tx, id).await? {
+        Some(connection) => view(&tx, &connection, now).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// One calendar.
+///
+/// # Errors
+/// When the database fails.
+pub async fn calendar(
+    store: &Store,
+    organization: OrganizationId,
+    id: CalendarId,
+) -> Result<Option<CalendarView>, StoreError> {
+    let tx = store.read(Scope::Organization(organization)).await?;
+    let Some(calendar) = calendars::load(&tx, id).await? else { return Ok(None) };
+    let sync = calendar_sync::of_calendar(&tx, id).await?;
+    Ok(Some(calendar_view(&calendar, sync.as_ref())))
+}
+
+async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<ConnectionView, StoreError> {
+    let calendars = calendars::list(tx, connection.id).await?;
+    let syncs: HashMap<CalendarId, CalendarSync> = calendar_sync::of_connection(tx, connection.id)
+        .await?
+        .into_iter()
+        .map(|synced| (synced.sync.calendar_id, synced.sync))
+        .collect();
+    let work = work::load(tx, WorkKey { kind: Kind::Sync, target: connection.id.0 }).await?;
+    let facts = facts(connection, &calendars, &syncs, work.as_ref(), now);
+    Ok(ConnectionView {
+        id: connection.id,
+        label: connection.settings.label.clone(),
+        provider: connection.settings.provider,
+        state: connection.state.as_str(),
+        status: status(&facts, now),
+        poll_interval_seconds: connection.settings.poll_interval.as_secs(),
+        calendars: calendars
+            .iter()
+            .map(|calendar| calendar_view(calendar, syncs.get(&calendar.id)))
+            .collect(),
+    })
+}
+
+fn facts(
+    connection: &Connection,
+    calendars: &[Calendar],
+    syncs: &HashMap<CalendarId, CalendarSync>,
+    work: Option<&WorkRow>,
+    now: Timestamp,
+) -> Facts {
+    let problem = connection.last_problem.as_ref().map(|problem| problem.text.clone());
+    let set_aside = work.filter(|row| row.state == WorkState::Dead).map(|_| {
+        "Its sync was set aside because it stopped its worker several times; ask for a sync to try again."
+            .to_owned()
+    });
+    let next_at = work.map(|row| row.due_at.max(row.not_before)).filter(|at| *at != Timestamp::NEVER);
+    Facts {
+        state: connection.state,
+        calendars: calendars
+            .iter()
+            .filter(|calendar| calendar.is_selected)
+            .map(|calendar| calendar_facts(calendar.state, syncs.get(&calendar.id)))
+            .collect(),
+        is_running: work.is_some_and(|row| row.lease_until > now),
+        next_at,
+        class: work.and_then(|row| row.last_class),
+        problem: set_aside.or(problem),
+        poll_interval: connection.settings.poll_interval,
+    }
+}
+
+fn calendar_facts(state: CalendarState, sync: Option<&CalendarSync>) -> CalendarFacts {
+    CalendarFacts {
+        state,
+        fresh_at: sync.and_then(|sync| sync.fresh_at),
+        is_listing: sync.is_some_and(|sync| sync.phase != Phase::Idle && sync.listing == Listing::Full),
+        problem: sync.and_then(|sync| sync.problem.as_ref()).map(|problem| problem.text.clone()),
+        waiting: sync.and_then(waiting),
+    }
+}
+
+fn waiting(sync: &CalendarSync) -> Option<String> {
+    let sweep = sync.sweep.as_ref().filter(|sweep| !sweep.is_approved)?;
+    Some(format!(
+        "{} of {} events were missing from the provider's last listing; they are kept until a second listing agrees.",
+        sweep.missing, sweep.known
+    ))
+}
+
+fn calendar_view(calendar: &Calendar, sync: Option<&CalendarSync>) -> CalendarView {
+    let phase = match sync.map(|sync| sync.phase).unwrap_or_default() {
+        Phase::Idle => "idle",
+        Phase::Listing => "listing",
+        Phase::Fetching => "fetching",
+        Phase::Sweeping => "sweeping",
+    };
+    CalendarView {
+        id: calendar.id,
+        connection_id: calendar.connection_id,
+        name: calendar.remote.name.clone(),
+        color: calendar.remote.color.clone(),
+        time_zone: calendar.remote.time_zone.clone(),
+        access: calendar.remote.access.as_str(),
+        state: calendar.state.as_str(),
+        is_selected: calendar.is_selected,
+        fresh_at: sync.and_then(|sync| sync.fresh_at),
+        progress: Progress {
+            phase,
+            items_listed: sync.map(|sync| sync.items_listed).unwrap_or_default(),
+            items_done: sync.map(|sync| sync.items_done).unwrap_or_default(),
+        },
+        problem: sync.and_then(|sync| sync.problem.as_ref()).map(|problem| problem.text.clone()),
+        waiting: sync.and_then(waiting),
+    }
+}

@@ -1,0 +1,84 @@
+//! What every entrance is handed: the database, drivers, time and chance, and the bell that wakes the tick.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use calfleet_domain::clock::{Clock, Rng, Timestamp};
+use calfleet_domain::model::OrganizationId;
+use calfleet_store::audit::{self, AuditEntry};
+use calfleet_store::{Priority, Scope, Store, StoreError, Tx};
+use uuid::Uuid;
+
+use crate::drivers::Drivers;
+
+/// Tells the tick that something became due just now. Losing it costs a quarter of a second, nothing else.
+#[async_trait]
+pub trait Nudge: Send + Sync + fmt::Debug {
+    /// Rings the bell; never fails.
+    async fn nudge(&self);
+}
+
+/// What every entrance is handed.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The database.
+    pub store: Store,
+    /// Drivers of connections.
+    pub drivers: Drivers,
+    /// The fleet's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub rng: Arc<dyn Rng>,
+    /// The bell.
+    pub nudge: Arc<dyn Nudge>,
+}
+
+/// Who does something, for the audit: `operator`, `user:…`, `api_key:…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(pub String);
+
+impl Actor {
+    /// Whoever has a shell on the machine.
+    pub fn operator() -> Self {
+        Self("operator".to_owned())
+    }
+}
+
+impl Service {
+    /// The instant now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A fresh id.
+    pub fn id<T: From<Uuid>>(&self) -> T {
+        T::from(self.rng.uuid(self.clock.now()))
+    }
+
+    /// A transaction of a person's request.
+    pub(crate) async fn begin(&self, organization: OrganizationId) -> Result<Tx, StoreError> {
+        self.store.begin(Scope::Organization(organization), Priority::Interactive).await
+    }
+
+    /// Notes in the audit who did what to a connection.
+    pub(crate) async fn audit(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        action: &str,
+        target: Uuid,
+        detail: Option<serde_json::Value>,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry {
+            id: self.id(),
+            at: self.now(),
+            actor: actor.0.clone(),
+            action: action.to_owned(),
+            target_kind: "connection".to_owned(),
+            target: Some(target),
+            detail,
+        };
+        audit::record(tx, &entry).await
+    }
+}

@@ -164,10 +164,10 @@ impl Queue {
 
     /// Wakes the schedulers: something became due. Called after the commit, never inside a transaction.
     ///
-    /// A nudge that is lost costs up to a tick's interval, so it has no result.
-    pub async fn nudge(&self) {
+    /// Returns at once, whatever state Redis is in: a nudge that is lost costs up to a tick's interval.
+    pub fn nudge(&self) {
         match self {
-            Self::Redis(queue) => queue.nudge().await,
+            Self::Redis(queue) => queue.nudge(),
             Self::Memory(queue) => queue.nudge(),
         }
     }

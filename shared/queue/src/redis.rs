@@ -97,6 +97,8 @@ struct Shared {
     /// The marker text of the epoch that was last seen.
     marker: watch::Sender<Option<(Epoch, String)>>,
     nudges: watch::Sender<u64>,
+    /// What the rest of the fleet is still to be told.
+    untold: watch::Sender<u64>,
     push: Script,
     pop: Script,
     epoch: Script,
@@ -143,7 +145,9 @@ impl RedisQueue {
         let keys = Keys::under(&settings.prefix);
         let nudges = watch::Sender::new(0);
         let stop = CancellationToken::new();
+        let untold = watch::Sender::new(0);
         tokio::spawn(listen(client.clone(), keys.nudges.clone(), nudges.clone(), stop.clone()));
+        tokio::spawn(tell(commands.clone(), keys.nudges.clone(), untold.subscribe()));
         let shared = Shared {
             client,
             commands,
@@ -151,6 +155,7 @@ impl RedisQueue {
             rng,
             marker: watch::Sender::new(None),
             nudges,
+            untold,
             push: Script::new(PUSH),
             pop: Script::new(POP),
             epoch: Script::new(EPOCH),
@@ -313,14 +318,9 @@ impl RedisQueue {
         Ok(alive)
     }
 
-    pub(crate) async fn nudge(&self) {
+    pub(crate) fn nudge(&self) {
         self.shared.nudges.send_modify(|count| *count = count.wrapping_add(1));
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(&self.shared.keys.nudges).arg("");
-        let sent: Result<i64, _> = command.query_async(&mut self.shared.commands.clone()).await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "a nudge was lost");
-        }
+        self.shared.untold.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(crate) fn nudges(&self) -> watch::Receiver<u64> {
@@ -390,6 +390,18 @@ async fn listen(client: Client, channel: String, nudges: watch::Sender<u64>, sto
     tokio::select! {
         () = listening => {}
         () = stop.cancelled() => {}
+    }
+}
+
+/// Passes this process's nudges on to the fleet, until the queue is dropped. Nobody waits for it, and what is said
+/// while it speaks is said once.
+async fn tell(mut commands: ConnectionManager, channel: String, mut untold: watch::Receiver<u64>) {
+    while untold.changed().await.is_ok() {
+        let told: Result<i64, _> =
+            redis::cmd("PUBLISH").arg(&channel).arg("").query_async(&mut commands).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "a nudge was lost");
+        }
     }
 }
 

@@ -1,1 +1,8 @@
-//! Tests: chaos.
+//! The fleet under misfortune: lost hints, wiped queues, dying workers, and the laws that hold all the same.
+
+mod fleet;
+mod hammer;
+mod lanes;
+mod outage;
+mod work_table;
+mod workers;

@@ -84,7 +84,7 @@ async fn give_back(shared: &Shared, rows: &[HintedRow]) {
     if let Err(error) = work::unmark(&shared.frame.store, &keys).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "hints could not be given back");
     }
-    shared.frame.queue.nudge().await;
+    shared.frame.queue.nudge();
 }
 
 /// What a hint is about; one of a kind that this version does not know is counted and dropped.

@@ -38,7 +38,7 @@ async fn write(shared: &Shared, batch: &[Outcome]) {
             Ok(Finished { ready_again, .. }) => {
                 // a suspect runs alone in the fleet: the next one need not wait for the clock
                 if ready_again > 0 || batch.iter().any(|outcome| outcome.claim.deliveries > 2) {
-                    frame.queue.nudge().await;
+                    frame.queue.nudge();
                 }
                 return;
             }

@@ -81,7 +81,7 @@ async fn drain(shared: &Shared) {
     for claim in &left {
         held.let_go(claim);
     }
-    frame.queue.nudge().await;
+    frame.queue.nudge();
 }
 
 /// The worker's loop: apalis takes claims from the feed and runs them side by side.

@@ -4,6 +4,7 @@
 //! normalises the answer; everything but the sending is pure. Callers see provider-neutral values only.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use calfleet_domain::clock::Timestamp;
@@ -150,6 +151,16 @@ pub enum Verdict {
 pub trait Driver: Send + Sync + fmt::Debug {
     /// What can be asked of this account; from the stored probe, else the most cautious assumption.
     fn capabilities(&self) -> Capabilities;
+
+    /// How many requests this driver has sent since it was opened, repeats and redirects included.
+    fn requests_sent(&self) -> u64 {
+        0
+    }
+
+    /// How long the provider asks us to wait between polls, as far as the last listing said.
+    fn poll_interval(&self) -> Option<Duration> {
+        None
+    }
 
     /// Finds out where the account lives and what its server can do. Writes nothing at the provider.
     ///

@@ -4,4 +4,7 @@
 //! A driver knows its provider and nothing else: no database, no queue, no policy. What it cannot do stands in
 //! its [`driver::Capabilities`]; what went wrong is one [`driver::DriverError`] with a class.
 
+pub mod caldav;
 pub mod driver;
+pub mod http;
+pub mod registry;

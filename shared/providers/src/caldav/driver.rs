@@ -1,0 +1,148 @@
+//! A CalDAV account behind the trait.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use calfleet_domain::clock::{Clock, Rng};
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{Authentication, Listing, Member, ProviderId, RemoteCalendar, RemoteChange};
+use calfleet_domain::recurrence::zone;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::cursor::Start;
+use super::discover::Discovery;
+use super::exchange::Exchange;
+use super::href::Collection;
+use super::listing::Lister;
+use super::probe::{self, READ_BATCH};
+use super::reading::Reader;
+use super::services::Services;
+use crate::driver::{
+    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, ProbeReport, Problem,
+    Since,
+};
+use crate::http::HttpClient;
+use crate::http::auth::{Authenticator, SchemeMemory};
+use crate::http::session::Session;
+
+/// One account at a CalDAV server.
+#[derive(Debug)]
+pub struct CaldavDriver {
+    exchange: Exchange,
+    url: Url,
+    capabilities: Option<Capabilities>,
+    services: Arc<dyn Services>,
+    has_credentials: bool,
+}
+
+/// What a driver takes from its process.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The guarded client.
+    pub client: HttpClient,
+    /// What servers are known to want.
+    pub schemes: Arc<SchemeMemory>,
+    /// Where domains name their servers.
+    pub services: Arc<dyn Services>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl CaldavDriver {
+    /// Opens an account. Nothing is sent yet.
+    pub fn open(account: Account, surroundings: &Surroundings) -> Self {
+        let authenticator = Authenticator::new(
+            &account.url,
+            account.authentication,
+            account.username.as_deref(),
+            account.secret,
+            &surroundings.schemes,
+            surroundings.rng.clone(),
+        );
+        let session = Session::new(surroundings.client.clone(), &account.url, authenticator);
+        Self {
+            exchange: Exchange { session, clock: surroundings.clock.clone() },
+            url: account.url,
+            capabilities: account.capabilities,
+            services: surroundings.services.clone(),
+            has_credentials: account.authentication != Authentication::None,
+        }
+    }
+
+    fn discovery(&self) -> Discovery<'_> {
+        Discovery {
+            exchange: &self.exchange,
+            start: &self.url,
+            services: self.services.as_ref(),
+            has_credentials: self.has_credentials,
+        }
+    }
+
+    /// A calendar's id is its path at the account's origin, or a whole address that discovery has found.
+    fn collection(&self, operation: &'static str, calendar: &CalendarRef) -> Result<Collection, DriverError> {
+        let url = self.url.join(calendar.provider_id.as_str()).map_err(|error| {
+            let problem = Problem::InvalidUrl { reason: "it is no calendar's address".to_owned() };
+            DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
+        })?;
+        self.exchange.session.trust(&url);
+        Ok(Collection::new(url))
+    }
+}
+
+#[async_trait]
+impl Driver for CaldavDriver {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone().unwrap_or(Capabilities {
+            listing: ListingMode::EntityTags,
+            reads_singly: true,
+            read_batch: READ_BATCH,
+            writes: false,
+            schedules: false,
+        })
+    }
+
+    fn requests_sent(&self) -> u64 {
+        self.exchange.session.requests_sent()
+    }
+
+    async fn probe(&self) -> Result<ProbeReport, DriverError> {
+        probe::run(&self.discovery()).await
+    }
+
+    async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {
+        let discovery = self.discovery();
+        let site = discovery.site().await?;
+        Ok(discovery.calendars(&site).await?.into_iter().map(|found| found.calendar).collect())
+    }
+
+    async fn list_changes(
+        &self,
+        calendar: &CalendarRef,
+        since: &Since,
+        members: &mpsc::Sender<Vec<Member>>,
+    ) -> Result<ChangePage, DriverError> {
+        let collection = self.collection("list changes", calendar)?;
+        let lister = Lister { exchange: &self.exchange, collection: &collection, members };
+        let start = Start::of(since, self.capabilities().listing)
+            .ok_or_else(|| DriverError::new("list changes", FailureClass::Gone, Problem::CursorExpired))?;
+        match start {
+            Start::Sync { token: "", .. } => lister.by_token("", Listing::Full).await,
+            Start::Sync { token, listing } => lister.by_token(token, listing).await,
+            Start::Tag(known) => lister.by_tag(known).await,
+            Start::Everything => lister.by_entity_tags().await,
+        }
+    }
+
+    async fn read(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[ProviderId],
+    ) -> Result<Vec<RemoteChange>, DriverError> {
+        let collection = self.collection("read events", calendar)?;
+        let zone = calendar.time_zone.as_deref().and_then(zone::iana);
+        Reader { exchange: &self.exchange, collection: &collection, zone }.read(ids).await
+    }
+}

@@ -1,0 +1,139 @@
+//! Fetches objects: by `calendar-multiget`, and singly where a server leaves something out.
+
+use std::collections::HashMap;
+
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{ProviderId, RemoteChange, Revision};
+use chrono_tz::Tz;
+use http::header::ETAG;
+
+use super::error::{self, Attempt};
+use super::exchange::{Exchange, Listed, is_html};
+use super::href::{self, Collection};
+use super::normalise;
+use super::request;
+use super::wire::{CalendarData, Part, Response};
+use crate::driver::{DriverError, Problem};
+use crate::http::Allowance;
+use crate::http::session::Crossing;
+
+const READ: Attempt = Attempt { operation: "read events", action: "read this calendar" };
+const TOO_LARGE: &str = "The object is larger than the operator's limit (providers.http.max_object_bytes).";
+
+/// Reads objects of one calendar.
+pub(super) struct Reader<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) collection: &'a Collection,
+    pub(super) zone: Option<Tz>,
+}
+
+impl Reader<'_> {
+    /// Each id answered once, in any order.
+    pub(super) async fn read(&self, ids: &[ProviderId]) -> Result<Vec<RemoteChange>, DriverError> {
+        let mut changes = Vec::with_capacity(ids.len());
+        // A queue instead of recursion: a batch that a server refuses is cut in two.
+        let mut batches = vec![ids];
+        while let Some(batch) = batches.pop() {
+            if let [id] = batch {
+                changes.push(self.read_one(id).await?);
+                continue;
+            }
+            let hrefs = batch.iter().map(ProviderId::as_str);
+            let request = request::multiget(READ.operation, &self.collection.url, hrefs)?;
+            let sent =
+                self.exchange.multistatus(READ, request, self.exchange.brief(), Crossing::Refuse).await?;
+            match sent {
+                Ok(listed) => self.take(listed, batch, &mut changes).await?,
+                // "Too many" is said in many ways, and a server without multiget ends at single reads.
+                Err(refusal) if refusal.error.class == FailureClass::Permanent => {
+                    let (left, right) = batch.split_at(batch.len() / 2);
+                    batches.extend([left, right].into_iter().filter(|half| !half.is_empty()));
+                }
+                Err(refusal) => return Err(refusal.error),
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn take(
+        &self,
+        mut listed: Listed,
+        batch: &[ProviderId],
+        changes: &mut Vec<RemoteChange>,
+    ) -> Result<(), DriverError> {
+        let mut waiting: HashMap<_, _> = batch.iter().map(|id| (href::canonical(id.as_str()), id)).collect();
+        while let Some(part) = listed.next().await? {
+            let Part::Response(response) = part else { continue };
+            let Some(answered) = self.collection.member(&response.href) else { continue };
+            let name = href::canonical(answered.as_str()).into_owned();
+            // Unasked and repeated entries are ignored.
+            let Some(id) = waiting.get(name.as_str()).copied() else { continue };
+            if let Some(change) = self.change(id, *response) {
+                waiting.remove(name.as_str());
+                changes.push(change);
+            }
+        }
+        // Some servers leave out what is gone, some leave out what they would rather not send: ask.
+        let mut unanswered: Vec<_> = waiting.into_values().collect();
+        unanswered.sort();
+        for id in unanswered {
+            changes.push(self.read_one(id).await?);
+        }
+        Ok(())
+    }
+
+    /// What an entry says; `None` when it says nothing definite.
+    fn change(&self, id: &ProviderId, response: Response) -> Option<RemoteChange> {
+        if matches!(response.status, Some(404 | 410)) {
+            return Some(RemoteChange::Removed { provider_id: id.clone() });
+        }
+        let revision = response.props.etag.map(Revision);
+        match response.props.calendar_data? {
+            CalendarData::Text(text) => Some(normalise::object(id.clone(), revision, text, self.zone)),
+            CalendarData::TooLarge => {
+                Some(normalise::unreadable(id.clone(), revision, TOO_LARGE.to_owned(), None))
+            }
+        }
+    }
+
+    /// By GET.
+    async fn read_one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
+        let Some(url) = self.collection.url_of(id) else {
+            let reason = "Its address lies outside its calendar.".to_owned();
+            return Ok(normalise::unreadable(id.clone(), None, reason, None));
+        };
+        let limit = self.exchange.session.client().settings().max_object_bytes;
+        let allowance = Allowance { max_bytes: limit, setting: "max_object_bytes", ..self.exchange.brief() };
+        let request = request::get(READ.operation, &url)?;
+        let sent = self.exchange.session.send(READ.operation, request, allowance, Crossing::Refuse).await?;
+        let answer = sent.answer;
+        if matches!(answer.status.as_u16(), 404 | 410) {
+            return Ok(RemoteChange::Removed { provider_id: id.clone() });
+        }
+        let revision = answer.header(ETAG).map(Revision::from);
+        let unreadable =
+            |reason: &str| Ok(normalise::unreadable(id.clone(), revision.clone(), reason.to_owned(), None));
+        if !answer.status.is_success() {
+            let refused = error::of_status(READ, answer.status, &answer.headers, self.exchange.clock.now());
+            // One object that is refused for good is its own affair; trouble of the server is everybody's.
+            return match refused.class {
+                FailureClass::Permanent | FailureClass::Conflict => unreadable(&format!(
+                    "The server refuses to give it out (status {}).",
+                    answer.status.as_u16()
+                )),
+                _ => Err(refused),
+            };
+        }
+        if is_html(&answer) {
+            return Err(DriverError::new(READ.operation, FailureClass::Transient, Problem::HtmlAnswer));
+        }
+        match answer.body.all().await {
+            Ok(body) => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                Ok(normalise::object(id.clone(), revision, text, self.zone))
+            }
+            Err(DriverError { problem: Problem::TooLarge { .. }, .. }) => unreadable(TOO_LARGE),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The body of an answer, read piece by piece within an [`Allowance`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use calfleet_domain::failure::FailureClass;
+use futures_util::stream::{Stream, StreamExt, unfold};
+use tokio::time::Instant;
+
+use super::inflate::{InflateError, Inflater};
+use super::{Allowance, failure};
+use crate::driver::{DriverError, Problem};
+
+/// A body still to be read.
+pub struct Body {
+    operation: &'static str,
+    host: String,
+    stream: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    inflater: Inflater,
+    allowance: Allowance,
+    ends_at: Instant,
+    read_timeout: Duration,
+    read_bytes: u64,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("read_bytes", &self.read_bytes).finish_non_exhaustive()
+    }
+}
+
+impl Body {
+    pub(super) fn new(
+        operation: &'static str,
+        host: String,
+        response: reqwest::Response,
+        allowance: Allowance,
+        started: Instant,
+        read_timeout: Duration,
+    ) -> Result<Self, DriverError> {
+        let coding = response.headers().get(http::header::CONTENT_ENCODING);
+        let coding = coding.map(|value| value.to_str().unwrap_or("unknown"));
+        let inflater =
+            Inflater::for_coding(coding).map_err(|error| inflate_error(operation, allowance, error))?;
+        Ok(Self {
+            operation,
+            host,
+            stream: Box::pin(response.bytes_stream()),
+            inflater,
+            allowance,
+            ends_at: started + allowance.deadline,
+            read_timeout,
+            read_bytes: 0,
+        })
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`FailureClass::Transient`] when the answer stalls or breaks off, [`FailureClass::Permanent`] when it is
+    /// over the limit or cannot be decompressed.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, DriverError> {
+        loop {
+            let left = self.ends_at.saturating_duration_since(Instant::now()).min(self.read_timeout);
+            #[expect(clippy::disallowed_methods, reason = "deadlines of requests belong here")]
+            let next = tokio::time::timeout(left, self.stream.next()).await;
+            let chunk = match next {
+                Err(_) => return Err(failure::timeout(self.operation, &self.host)),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(failure::of_body(self.operation, &self.host, error)),
+                Ok(Some(Ok(chunk))) => chunk,
+            };
+            let chunk = self
+                .inflater
+                .feed(chunk, self.allowance.max_bytes)
+                .map_err(|error| inflate_error(self.operation, self.allowance, error))?;
+            self.read_bytes += chunk.len() as u64;
+            // A decompressor may have nothing to say yet.
+            if !chunk.is_empty() {
+                return Ok(Some(chunk));
+            }
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As [`Body::chunk`].
+    pub async fn all(mut self) -> Result<Bytes, DriverError> {
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        let mut whole = BytesMut::from(first);
+        while let Some(chunk) = self.chunk().await? {
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// As much of it as fits into `most` bytes and arrives without trouble; for looking into refusals.
+    pub async fn beginning(mut self, most: usize) -> Bytes {
+        let mut beginning = BytesMut::new();
+        while beginning.len() < most {
+            let Ok(Some(chunk)) = self.chunk().await else { break };
+            beginning.extend_from_slice(&chunk);
+        }
+        beginning.truncate(most);
+        beginning.freeze()
+    }
+
+    /// The pieces as a stream, which ends after its first error.
+    pub fn into_stream(self) -> Pin<Box<dyn Stream<Item = Result<Bytes, DriverError>> + Send>> {
+        Box::pin(unfold(Some(self), |body| async move {
+            let mut body = body?;
+            match body.chunk().await {
+                Ok(None) => None,
+                Ok(Some(chunk)) => Some((Ok(chunk), Some(body))),
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
+    }
+}
+
+fn inflate_error(operation: &'static str, allowance: Allowance, error: InflateError) -> DriverError {
+    let problem = match &error {
+        InflateError::TooLarge => {
+            Problem::TooLarge { limit_bytes: allowance.max_bytes, setting: allowance.setting.to_owned() }
+        }
+        other => Problem::UnreadableAnswer { reason: other.to_string() },
+    };
+    let class = match &error {
+        InflateError::Damaged(_) => FailureClass::Transient,
+        _ => FailureClass::Permanent,
+    };
+    DriverError::new(operation, class, problem).caused_by(error)
+}

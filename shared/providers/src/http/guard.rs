@@ -1,0 +1,242 @@
+//! Which addresses may be connected to.
+//!
+//! A name is resolved here and nowhere else, and the connection goes to an address that passed: a name that
+//! changes its answer between check and use gains nothing. Literal addresses never reach a resolver, so
+//! [`AddressPolicy::check_url`] judges them; the URL parser has already read their decimal, octal, hexadecimal
+//! and shortened spellings. Addresses that carry an IPv4 address inside (mapped, compatible, NAT64, 6to4, Teredo)
+//! are judged by that one too.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use super::HttpSettings;
+use crate::driver::Problem;
+
+/// Where calendars are served.
+const USUAL_PORTS: [u16; 2] = [443, 8443];
+
+/// The two schemes we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// With TLS.
+    Https,
+    /// Readable on the way: only to networks that the operator named, or where he allowed it.
+    Http,
+}
+
+/// Which schemes, ports and addresses are allowed.
+#[derive(Debug, Clone)]
+pub struct AddressPolicy {
+    allowed_networks: Vec<IpNet>,
+    allowed_ports: Vec<u16>,
+    allow_http: bool,
+}
+
+/// What is said of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It may be connected to.
+    Allowed,
+    /// It lies in a network that is not public and was not allowed.
+    Private,
+    /// Plain `http`, and neither the scheme nor the network was allowed.
+    Insecure,
+}
+
+impl AddressPolicy {
+    /// The policy of these settings.
+    pub fn of(settings: &HttpSettings) -> Self {
+        Self {
+            allowed_networks: settings.allowed_networks.clone(),
+            allowed_ports: settings.allowed_ports.clone(),
+            allow_http: settings.allow_http,
+        }
+    }
+
+    /// Whether an address may be connected to.
+    pub fn judge(&self, scheme: Scheme, address: IpAddr) -> Judgement {
+        let plain = address.to_canonical();
+        if self.allowed_networks.iter().any(|network| network.contains(&plain) || network.contains(&address))
+        {
+            return Judgement::Allowed;
+        }
+        if !is_public(address) {
+            return Judgement::Private;
+        }
+        match scheme {
+            Scheme::Https => Judgement::Allowed,
+            Scheme::Http if self.allow_http => Judgement::Allowed,
+            Scheme::Http => Judgement::Insecure,
+        }
+    }
+
+    /// Whether a URL may be asked, as far as that shows without resolving its name, and over which scheme.
+    ///
+    /// # Errors
+    /// The problem, for people.
+    pub fn check_url(&self, url: &Url) -> Result<Scheme, Problem> {
+        let scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            other => {
+                return Err(Problem::InvalidUrl { reason: format!("{other} is not https") });
+            }
+        };
+        // An operator who allows neither http nor any network will not see a name resolve to something allowed.
+        if scheme == Scheme::Http && !self.allow_http && self.allowed_networks.is_empty() {
+            return Err(Problem::InsecureUrl);
+        }
+        let port = url.port_or_known_default().unwrap_or(0);
+        let address = match url.host() {
+            None => return Err(Problem::InvalidUrl { reason: "it names no server".to_owned() }),
+            Some(Host::Domain(_)) => None,
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        };
+        if let Some(address) = address {
+            match self.judge(scheme, address) {
+                Judgement::Allowed => {}
+                Judgement::Private => {
+                    return Err(Problem::AddressNotAllowed { host: address.to_string() });
+                }
+                Judgement::Insecure => return Err(Problem::InsecureUrl),
+            }
+        }
+        if !USUAL_PORTS.contains(&port) && !self.allowed_ports.contains(&port) {
+            return Err(Problem::PortNotAllowed { port });
+        }
+        Ok(scheme)
+    }
+}
+
+/// Whether an address is one of the public Internet (IANA special-purpose registries).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0
+        || a == 10
+        || a == 127
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113)
+        // multicast, reserved and broadcast
+        || a >= 224)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let inner = |high: u16, low: u16| {
+        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(w, x, y, z))
+    };
+    match (a, b, c, d, e, f) {
+        // unspecified, loopback, IPv4-compatible, IPv4-mapped, IPv4-translated
+        (0, 0, 0, 0, 0, 0) => false,
+        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => inner(g, h),
+        // NAT64, well-known and local-use prefix
+        (0x64, 0xff9b, 0, 0, 0, 0) => inner(g, h),
+        (0x64, 0xff9b, ..) => false,
+        // 6to4 carries the address of its gateway, Teredo of its server and, inverted, of its client
+        (0x2002, high, low, ..) => inner(high, low),
+        (0x2001, 0, high, low, ..) => inner(high, low) && inner(!g, !h),
+        // the rest of 2001::/23 (protocol assignments), documentation, discard
+        (0x2001, b, ..) if b < 0x200 => false,
+        (0x2001, 0xdb8, ..) | (0x3fff, 0..=0xfff, ..) | (0x100, 0, 0, 0, ..) => false,
+        // only 2000::/3 is global unicast: this excludes unique local, link-local, site-local and multicast
+        _ => a & 0xe000 == 0x2000,
+    }
+}
+
+/// Turns names into addresses.
+#[async_trait]
+pub trait Lookup: Send + Sync + fmt::Debug {
+    /// Every address of a name.
+    ///
+    /// # Errors
+    /// When there is none, or nobody could be asked.
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// Resolves as the system does, its hosts file included.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemLookup;
+
+#[async_trait]
+impl Lookup for SystemLookup {
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// Why a name was not connected to; found again in the client's error by [`super::failure`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("find the address of the server")]
+    Unknown(#[source] io::Error),
+    #[error("the server has no address that is allowed")]
+    Private,
+    #[error("the server may not be asked over plain http")]
+    Insecure,
+}
+
+/// Resolves a name and lets through what the policy allows.
+#[derive(Debug)]
+pub(super) struct GuardedResolver {
+    scheme: Scheme,
+    policy: Arc<AddressPolicy>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl GuardedResolver {
+    pub(super) fn new(scheme: Scheme, policy: Arc<AddressPolicy>, lookup: Arc<dyn Lookup>) -> Self {
+        Self { scheme, policy, lookup }
+    }
+}
+
+async fn resolve(
+    scheme: Scheme,
+    policy: &AddressPolicy,
+    lookup: &dyn Lookup,
+    host: &str,
+) -> Result<Vec<SocketAddr>, Refusal> {
+    let found = lookup.lookup(host).await.map_err(Refusal::Unknown)?;
+    let mut refusal = Refusal::Unknown(io::Error::from(io::ErrorKind::NotFound));
+    let mut allowed = Vec::with_capacity(found.len());
+    for address in found {
+        match policy.judge(scheme, address) {
+            Judgement::Allowed => allowed.push(SocketAddr::new(address, 0)),
+            Judgement::Private => refusal = Refusal::Private,
+            Judgement::Insecure => refusal = Refusal::Insecure,
+        }
+    }
+    if allowed.is_empty() { Err(refusal) } else { Ok(allowed) }
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (scheme, policy, lookup) = (self.scheme, self.policy.clone(), self.lookup.clone());
+        Box::pin(async move {
+            let addresses = resolve(scheme, &policy, lookup.as_ref(), name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}

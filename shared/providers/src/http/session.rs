@@ -1,0 +1,188 @@
+//! Exchanges on behalf of one account: signs requests, answers challenges once, follows redirects by hand and
+//! repeats a request once whose connection was closed without an answer.
+//!
+//! Credentials go to origins that are trusted: the account's own, and those that [`Session::trust`] was told of,
+//! which only discovery does. A redirect to any other place is refused, or followed without credentials.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use calfleet_domain::failure::FailureClass;
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode, Uri};
+use url::{Origin, Url};
+
+use super::auth::{AfterChallenge, Authenticator};
+use super::redirect::{self, MAX_REDIRECTS, Permanence};
+use super::{Allowance, Answer, HttpClient};
+use crate::driver::{DriverError, Problem};
+
+/// What is done about a redirect to an origin that is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crossing {
+    /// The request fails.
+    Refuse,
+    /// It is followed without credentials.
+    Anonymous,
+    /// It is followed, and the origin is trusted from then on: discovery by a well-known URI (RFC 6764 §5).
+    Trust,
+}
+
+/// The exchanges of one account.
+#[derive(Debug)]
+pub struct Session {
+    client: HttpClient,
+    authenticator: Authenticator,
+    trusted: Mutex<Vec<Origin>>,
+    requests: AtomicU64,
+}
+
+impl Session {
+    /// For the account whose address is `home`.
+    pub fn new(client: HttpClient, home: &Url, authenticator: Authenticator) -> Self {
+        Self { client, authenticator, trusted: Mutex::new(vec![home.origin()]), requests: AtomicU64::new(0) }
+    }
+
+    /// The guarded client.
+    pub fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// How many requests were sent.
+    pub fn requests_sent(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on the origin of `url` gets the account's credentials, if it is as safe as the ones before it.
+    pub fn trust(&self, url: &Url) {
+        let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = url.origin();
+        let all_secure = trusted.iter().all(|origin| !origin.ascii_serialization().starts_with("http:"));
+        if !trusted.contains(&origin) && (url.scheme() == "https" || !all_secure) {
+            trusted.push(origin);
+        }
+    }
+
+    /// Whether the account's credentials may go to `url`.
+    pub fn trusts(&self, url: &Url) -> bool {
+        let trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.iter().any(|origin| redirect::keeps_origin(origin, url))
+    }
+
+    /// Sends a request, which may be repeated, and returns the final answer: never a redirect that can be
+    /// followed, and 401 only when the credentials were refused.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`], and [`Problem::RedirectRefused`].
+    pub async fn send(
+        &self,
+        operation: &'static str,
+        mut request: Request<Bytes>,
+        allowance: Allowance,
+        crossing: Crossing,
+    ) -> Result<Delivery, DriverError> {
+        let mut moved = None;
+        let mut is_permanent = true;
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.exchange(operation, &request, allowance).await?;
+            let refused = |problem| DriverError::new(operation, FailureClass::Permanent, problem);
+            let Some((target, permanence)) = redirect::target(&answer).map_err(refused)? else {
+                return Ok(Delivery { answer, moved });
+            };
+            if !self.trusts(&target) {
+                match crossing {
+                    Crossing::Refuse => {
+                        let reason = format!("it leads to another server, {}", host_of(&target));
+                        return Err(refused(Problem::RedirectRefused { reason }));
+                    }
+                    Crossing::Anonymous => {}
+                    Crossing::Trust => self.trust(&target),
+                }
+            }
+            // Only an unbroken chain of permanent redirects is one.
+            is_permanent &= permanence == Permanence::Permanent;
+            moved = is_permanent.then(|| target.clone()).or(moved);
+            *request.uri_mut() = Uri::try_from(target.as_str()).map_err(|error| {
+                refused(Problem::InvalidUrl { reason: "a redirect cannot be read".to_owned() })
+                    .caused_by(error)
+            })?;
+        }
+        let reason = format!("it redirects more than {MAX_REDIRECTS} times");
+        Err(DriverError::new(operation, FailureClass::Permanent, Problem::RedirectRefused { reason }))
+    }
+
+    /// One request with its challenge.
+    async fn exchange(
+        &self,
+        operation: &'static str,
+        request: &Request<Bytes>,
+        allowance: Allowance,
+    ) -> Result<Answer, DriverError> {
+        let invalid = |error: url::ParseError| {
+            let problem = Problem::InvalidUrl { reason: error.to_string() };
+            DriverError::new(operation, FailureClass::Permanent, problem)
+        };
+        let url = Url::parse(&request.uri().to_string()).map_err(invalid)?;
+        let is_trusted = self.trusts(&url);
+        let mut asked_first = is_trusted && self.authenticator.wants_challenge(&url);
+        // A server that wants Digest may need one answer to be asked and one for a nonce that is too old.
+        let mut repeats_left = 2;
+        loop {
+            let mut signed = request.clone();
+            signed.headers_mut().remove(AUTHORIZATION);
+            let authorization =
+                is_trusted.then(|| self.authenticator.authorization(request.method(), &url)).flatten();
+            if let Some(value) = authorization.clone() {
+                signed.headers_mut().insert(AUTHORIZATION, value);
+            }
+            let answer = self.send_again_if_closed(operation, signed, allowance).await?;
+            if answer.status == StatusCode::UNAUTHORIZED && is_trusted {
+                let after = self.authenticator.after_challenge(&answer.headers, authorization.as_ref());
+                if after == AfterChallenge::Refused || repeats_left == 0 {
+                    return Ok(answer);
+                }
+                asked_first = false;
+                repeats_left -= 1;
+                continue;
+            }
+            // It answered a stranger: what it shows him is not what it shows the account.
+            if asked_first {
+                self.authenticator.settle();
+                asked_first = false;
+                continue;
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// Some servers close a kept connection instead of answering; everything we send here may be repeated.
+    async fn send_again_if_closed(
+        &self,
+        operation: &'static str,
+        request: Request<Bytes>,
+        allowance: Allowance,
+    ) -> Result<Answer, DriverError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        match self.client.send(operation, request.clone(), allowance).await {
+            Err(error) if error.problem == Problem::Truncated => {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.client.send(operation, request, allowance).await
+            }
+            other => other,
+        }
+    }
+}
+
+/// An answer, and whether its place has changed for good.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The answer.
+    pub answer: Answer,
+    /// Where permanent redirects led.
+    pub moved: Option<Url>,
+}
+
+fn host_of(url: &Url) -> String {
+    url.host_str().unwrap_or("of no name").to_owned()
+}

@@ -1,0 +1,144 @@
+//! Every provider there is: what it is called, what it needs, and how an account at it is opened.
+//!
+//! A new provider is one entry in [`PROVIDERS`] and one driver.
+
+use std::fmt;
+use std::sync::Arc;
+
+use calfleet_domain::clock::{Clock, Rng};
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{Authentication, ProviderKind};
+use url::Url;
+
+use crate::caldav::driver::{CaldavDriver, Surroundings};
+use crate::caldav::services::{DnsServices, Services};
+use crate::driver::{Account, Driver, DriverError, Problem};
+use crate::http::auth::SchemeMemory;
+use crate::http::{BuildError, HttpClient, HttpSettings};
+
+const OPEN: &str = "open the account";
+
+/// What people are told about a provider before they connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Provider {
+    /// Which.
+    pub kind: ProviderKind,
+    /// Its name for people.
+    pub label: &'static str,
+    /// What it can do here, in one sentence.
+    pub summary: &'static str,
+    /// What to enter as address.
+    pub address_hint: &'static str,
+    /// How an account may prove who it is, the usual way first.
+    pub authentications: &'static [Authentication],
+    /// Whether events can be written.
+    pub writes: bool,
+}
+
+/// The providers that can be connected.
+pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        kind: ProviderKind::Caldav,
+        label: "CalDAV",
+        summary: "Calendars of iCloud, Fastmail, Nextcloud, Zoho and any other CalDAV server.",
+        address_hint: "https://dav.example.com/ or your mail address",
+        authentications: &[Authentication::Password, Authentication::Bearer, Authentication::None],
+        writes: true,
+    },
+    Provider {
+        kind: ProviderKind::Feed,
+        label: "Calendar feed",
+        summary: "A published calendar (.ics, webcal) that is read at intervals.",
+        address_hint: "https://www.example.com/calendar.ics",
+        authentications: &[Authentication::None, Authentication::Password],
+        writes: false,
+    },
+];
+
+/// What is known of a provider; `None` for one that cannot be connected.
+pub fn provider(kind: ProviderKind) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.kind == kind)
+}
+
+/// The address that a person means: a URL, a bare host name, or a mail address (as `mailto:`, which only CalDAV
+/// can follow).
+///
+/// # Errors
+/// [`FailureClass::Permanent`] when it is none of these.
+pub fn address(kind: ProviderKind, typed: &str) -> Result<Url, DriverError> {
+    let typed = typed.trim();
+    let invalid = |reason: String| {
+        DriverError::new("read the address", FailureClass::Permanent, Problem::InvalidUrl { reason })
+    };
+    let is_mail = kind == ProviderKind::Caldav
+        && !typed.contains('/')
+        && typed.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && domain.contains('.'));
+    let text = if typed.is_empty() {
+        return Err(invalid("it is empty".to_owned()));
+    } else if is_mail && !typed.starts_with("mailto:") {
+        format!("mailto:{typed}")
+    } else if typed.contains("://") || typed.starts_with("mailto:") {
+        typed.to_owned()
+    } else {
+        format!("https://{typed}")
+    };
+    let url = Url::parse(&text).map_err(|error| invalid(error.to_string()))?;
+    match url.scheme() {
+        "https" | "http" => Ok(url),
+        "mailto" if is_mail || kind == ProviderKind::Caldav => Ok(url),
+        "webcal" | "webcals" if kind == ProviderKind::Feed => Ok(url),
+        other => Err(invalid(format!("{other} is not https"))),
+    }
+}
+
+/// Opens accounts. One for the whole process: connections and what is known of servers are shared.
+#[derive(Clone)]
+pub struct Registry {
+    surroundings: Surroundings,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A registry whose requests keep to `settings`.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be started.
+    pub fn new(settings: HttpSettings, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, BuildError> {
+        Ok(Self::with_client(HttpClient::new(settings)?, Arc::new(DnsServices), clock, rng))
+    }
+
+    /// A registry on a client and a service lookup of the caller's.
+    pub fn with_client(
+        client: HttpClient,
+        services: Arc<dyn Services>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        let schemes = Arc::new(SchemeMemory::default());
+        Self { surroundings: Surroundings { client, schemes, services, clock, rng } }
+    }
+
+    /// A driver for the account. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`FailureClass::Permanent`] for an address that may not be asked and for a provider without a driver.
+    pub fn open(&self, account: Account) -> Result<Arc<dyn Driver>, DriverError> {
+        match account.provider {
+            ProviderKind::Caldav => {
+                if account.url.scheme() != "mailto" {
+                    self.surroundings.client.check(OPEN, &account.url)?;
+                }
+                Ok(Arc::new(CaldavDriver::open(account, &self.surroundings)))
+            }
+            other => {
+                let action = format!("be connected yet ({other})");
+                Err(DriverError::new(OPEN, FailureClass::Permanent, Problem::Unsupported { action }))
+            }
+        }
+    }
+}

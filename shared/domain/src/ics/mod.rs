@@ -19,8 +19,10 @@ mod reminders;
 mod series;
 mod timezones;
 mod value;
+mod write;
 
 pub use parse::{Document, Item, ReadObject, read};
+pub use write::write;
 
 /// What one document may cost. What is over a limit is kept verbatim and reported, never cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 pub(crate) mod custom_zone;
 pub mod expand;
 pub(crate) mod generate;
+pub mod regime;
 pub mod rule;
 pub mod windows_zones;
 pub mod zone;

@@ -112,7 +112,7 @@ const WEEKDAYS: [(Weekday, &str); 7] = [
     (Weekday::Sun, "SU"),
 ];
 
-fn weekday_name(day: Weekday) -> &'static str {
+pub(crate) fn weekday_name(day: Weekday) -> &'static str {
     WEEKDAYS.iter().find(|(weekday, _)| *weekday == day).map_or("", |(_, name)| name)
 }
 

@@ -4,7 +4,6 @@
 //! calendar costs no memory; faults that spoil a body are applied to either kind.
 
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -79,48 +78,44 @@ impl Answer {
         self
     }
 
-    /// A streamed document: head, pieces, tail.
-    pub(crate) fn pieces(
+    /// A streamed document: the frame's head, each item as `write` puts it, the frame's tail.
+    pub(crate) fn streamed<T: Send + 'static>(
         status: StatusCode,
         content_type: &'static str,
         (head, tail): (String, String),
-        pieces: impl Iterator<Item = Piece> + Send + 'static,
+        items: impl Iterator<Item = T> + Send + 'static,
+        write: impl Fn(&T, &mut Vec<u8>) + Send + 'static,
     ) -> Self {
-        let all = std::iter::once(Piece::Text(head)).chain(pieces).chain(std::iter::once(Piece::Text(tail)));
         let mut answer = Self::status(status);
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        answer.body = AnswerBody::Pieces(Box::new(Gathered { pieces: all }));
+        let gathered = Gathered { head: Some(head), items, write, tail: Some(tail) };
+        answer.body = AnswerBody::Pieces(Box::new(gathered));
         answer
     }
 }
 
-/// Part of a streamed body; stored text is not copied before it is gathered into a chunk.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Text(String),
-    Framed { before: String, stored: Arc<str>, after: String },
+/// Gathers what is written into chunks of a useful size.
+struct Gathered<I, F> {
+    head: Option<String>,
+    items: I,
+    write: F,
+    tail: Option<String>,
 }
 
-/// Gathers pieces into chunks of a useful size.
-struct Gathered<I> {
-    pieces: I,
-}
-
-impl<I: Iterator<Item = Piece>> Iterator for Gathered<I> {
+impl<T, I: Iterator<Item = T>, F: Fn(&T, &mut Vec<u8>)> Iterator for Gathered<I, F> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        if let Some(head) = self.head.take() {
+            chunk.extend_from_slice(head.as_bytes());
+        }
         while chunk.len() < CHUNK_BYTES {
-            match self.pieces.next() {
-                Some(Piece::Text(text)) => chunk.extend_from_slice(text.as_bytes()),
-                Some(Piece::Framed { before, stored, after }) => {
-                    chunk.extend_from_slice(before.as_bytes());
-                    chunk.extend_from_slice(stored.as_bytes());
-                    chunk.extend_from_slice(after.as_bytes());
-                }
-                None => break,
-            }
+            let Some(item) = self.items.next() else {
+                chunk.extend_from_slice(self.tail.take().unwrap_or_default().as_bytes());
+                break;
+            };
+            (self.write)(&item, &mut chunk);
         }
         (!chunk.is_empty()).then(|| chunk.into())
     }

@@ -139,9 +139,14 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Encodes a path segment, leaving unreserved characters and `@`.
 pub(crate) fn encode(segment: &str) -> String {
+    let plain =
+        |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'@');
+    if segment.bytes().all(plain) {
+        return segment.to_owned();
+    }
     let mut out = String::with_capacity(segment.len());
     for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~@".contains(&byte) {
+        if plain(byte) {
             out.push(char::from(byte));
         } else {
             super::xml::write_to(&mut out, format_args!("%{byte:02X}"));

@@ -3,12 +3,11 @@
 //! A value is the XML inside the property's element; `None` becomes a 404 propstat.
 
 use super::account::Account;
-use super::calendar::{Access, Calendar, Resource};
+use super::calendar::{Access, Calendar};
 use super::place::Place;
 use super::profile::Profile;
 use super::sync;
 use super::xml::{APPLE, CALDAV, CALENDAR_SERVER, DAV, Name, Writer, escape};
-use crate::clock;
 
 /// Largest and smallest dates a calendar claims to take.
 const DATE_RANGE: (&str, &str) = ("19000101T000000Z", "21001231T235959Z");
@@ -249,25 +248,6 @@ impl Scribe {
     pub(crate) fn etag(&self, etag: &str) -> String {
         let weak = if self.profile.weak_etags { "W/" } else { "" };
         format!("{weak}\"{etag}\"")
-    }
-
-    /// A property of a resource, except its calendar data.
-    pub(crate) fn resource_value(&self, resource: &Resource, name: &Name) -> Option<String> {
-        if name.space != DAV {
-            return None;
-        }
-        match name.local.as_str() {
-            "resourcetype" => Some(String::new()),
-            "getetag" => Some(escape(&self.etag(&resource.etag))),
-            "getcontenttype" => Some(format!(
-                "text/calendar; charset=utf-8; component={}",
-                resource.facts.kind.to_lowercase()
-            )),
-            "getcontentlength" => Some(resource.body.len().to_string()),
-            "getlastmodified" => Some(clock::http_date(resource.modified)),
-            "current-user-principal" => self.current_user(),
-            _ => None,
-        }
     }
 
     /// Names that a resource answers to `allprop`.

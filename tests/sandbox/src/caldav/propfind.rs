@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::calendar::{Access, Member, Reach};
-use super::listing::Listing;
+use super::listing::{Data, Listing};
 use super::place::{MemberHrefs, Place};
 use super::properties::{Subject, Wanted};
 use super::xml::{self, DAV};
@@ -87,9 +87,8 @@ fn calendar(call: &Call<'_>, place: &Place, deep: bool, wanted: Wanted) -> Answe
         .resources()
         .map(|(name, resource)| Member::Present { name: name.clone(), resource: resource.clone() })
         .collect();
-    let listing = Listing::new(call.scribe.clone(), hrefs, wanted, call.twist);
     // Calendar data are no property that PROPFIND gives (RFC 4791 §9.6).
-    Listing { data: false, ..listing }.answer(own, members, String::new())
+    Listing::new(&call.scribe, hrefs, wanted, Data::Withheld, call.twist).answer(&own, members, "")
 }
 
 fn resource(call: &Call<'_>, place: &Place, wanted: Wanted) -> Answer {
@@ -97,6 +96,5 @@ fn resource(call: &Call<'_>, place: &Place, wanted: Wanted) -> Answer {
     let Some(((account, calendar), name)) = found else { return Answer::status(StatusCode::NOT_FOUND) };
     let Some(member) = calendar.member_at(name) else { return Answer::status(StatusCode::NOT_FOUND) };
     let hrefs = MemberHrefs::new(&account.spec.name, &calendar.spec.slug, &call.scribe.origin);
-    let listing = Listing::new(call.scribe.clone(), hrefs, wanted, call.twist);
-    Listing { data: false, ..listing }.answer(String::new(), vec![member], String::new())
+    Listing::new(&call.scribe, hrefs, wanted, Data::Withheld, call.twist).answer("", vec![member], "")
 }

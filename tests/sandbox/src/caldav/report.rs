@@ -3,13 +3,13 @@
 use http::StatusCode;
 
 use super::calendar::{Access, Calendar, Member};
-use super::listing::Listing;
+use super::listing::{Data, Listing};
 use super::place::{MemberHrefs, Place};
 use super::profile::{InvalidToken, MissingHref};
 use super::properties::Wanted;
 use super::query;
 use super::sync::{self, Since};
-use super::xml::{self, CALDAV, DAV, Element};
+use super::xml::{self, CALDAV, DAV, Element, Name};
 use super::{Call, refusal};
 use crate::answer::Answer;
 
@@ -24,8 +24,9 @@ pub(crate) fn answer(call: &Call<'_>, place: &Place) -> Answer {
         return Answer::plain(StatusCode::BAD_REQUEST, "the body is not XML");
     };
     let hrefs = MemberHrefs::new(&account.spec.name, &calendar.spec.slug, &call.scribe.origin);
-    let wanted = wanted(&root);
-    let listing = Listing::new(call.scribe.clone(), hrefs, wanted, call.twist);
+    let syncs = root.name.is(DAV, "sync-collection");
+    let data = if syncs && !call.scribe.profile.data_in_sync { Data::Withheld } else { Data::Given };
+    let listing = Listing::new(&call.scribe, hrefs, wanted(&root), data, call.twist);
     match (root.name.space.as_str(), root.name.local.as_str()) {
         (DAV, "sync-collection") if call.scribe.profile.sync_collection => {
             sync_collection(call, place, calendar, &root, listing)
@@ -41,6 +42,10 @@ fn wanted(root: &Element) -> Wanted {
         return Wanted::All;
     }
     Wanted::These(root.prop())
+}
+
+fn wants_data(root: &Element) -> bool {
+    root.prop().contains(&Name::new(CALDAV, "calendar-data"))
 }
 
 fn sync_collection(
@@ -68,8 +73,7 @@ fn sync_collection(
         .and_then(|limit| limit.child(DAV, "nresults"))
         .and_then(|number| number.text.trim().parse().ok());
     let delta = sync::delta(calendar, profile, since, limit);
-    let data = listing.wanted.iter().any(|name| name.is(CALDAV, "calendar-data"));
-    if data && profile.data_in_sync && too_many(call, &delta.members) {
+    if profile.data_in_sync && wants_data(root) && too_many(call, &delta.members) {
         return occurrences_limit();
     }
 
@@ -87,7 +91,7 @@ fn sync_collection(
         after = w.wrap(DAV, "response", &format!("{own}{status}{error}"));
     }
     after.push_str(&w.text(DAV, "sync-token", &delta.token));
-    Listing { data: profile.data_in_sync, ..listing }.answer(before, delta.members, after)
+    listing.answer(&before, delta.members, &after)
 }
 
 /// How the server refuses a token; `None` when it answers with everything instead.
@@ -109,7 +113,7 @@ fn multiget(call: &Call<'_>, calendar: &Calendar, root: &Element, listing: Listi
     let mut members = Vec::new();
     let mut missing = String::new();
     for href in root.children.iter().filter(|child| child.name.is(DAV, "href")) {
-        let name = listing.hrefs.name(&href.text);
+        let name = listing.name(&href.text);
         let found = name.as_deref().and_then(|name| calendar.member_at(name));
         match (found, call.scribe.profile.multiget_missing) {
             (Some(member), _) => members.push(member),
@@ -124,7 +128,7 @@ fn multiget(call: &Call<'_>, calendar: &Calendar, root: &Element, listing: Listi
     if too_many(call, &members) {
         return occurrences_limit();
     }
-    listing.answer(String::new(), members, missing)
+    listing.answer("", members, &missing)
 }
 
 fn calendar_query(call: &Call<'_>, calendar: &Calendar, root: &Element, listing: Listing) -> Answer {
@@ -139,11 +143,10 @@ fn calendar_query(call: &Call<'_>, calendar: &Calendar, root: &Element, listing:
         Some("0") | None => Vec::new(),
         Some(_) => calendar.resources().filter_map(matching).collect(),
     };
-    let data = listing.wanted.iter().any(|name| name.is(CALDAV, "calendar-data"));
-    if data && too_many(call, &members) {
+    if wants_data(root) && too_many(call, &members) {
         return occurrences_limit();
     }
-    listing.answer(String::new(), members, String::new())
+    listing.answer("", members, "")
 }
 
 fn too_many(call: &Call<'_>, members: &[Member]) -> bool {

@@ -213,14 +213,17 @@ const KEPT_KINDS: [&str; 3] = ["BEGIN:VEVENT", "BEGIN:VTODO", "BEGIN:VJOURNAL"];
 
 /// Appends a content line, folded at 75 octets (RFC 5545 §3.1).
 pub(crate) fn push_folded(out: &mut String, line: &str) {
-    let mut width = 0;
-    for c in line.chars() {
-        if width + c.len_utf8() > 75 {
-            out.push_str("\r\n ");
-            width = 1;
-        }
-        out.push(c);
-        width += c.len_utf8();
+    const WIDTH: usize = 75;
+    let mut rest = line;
+    let mut width = WIDTH;
+    while rest.len() > width {
+        let Some((part, after)) = rest.split_at_checked(rest.floor_char_boundary(width)) else { break };
+        out.push_str(part);
+        out.push_str("\r\n ");
+        rest = after;
+        // The space that a continued line begins with counts, too.
+        width = WIDTH - 1;
     }
+    out.push_str(rest);
     out.push_str("\r\n");
 }

@@ -144,14 +144,11 @@ fn element(space: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Element,
 
 /// Escapes text for an element or an attribute in double quotes.
 pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
+    let mut out = text.to_owned();
+    // Text by far most often holds none of them, and looking for one character is cheap.
+    for (character, entity) in [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;")] {
+        if out.contains(character) {
+            out = out.replace(character, entity);
         }
     }
     out

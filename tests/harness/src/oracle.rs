@@ -268,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_filled_calendar_holds_what_was_generated() {
         let (Some(radicale), Some(xandikos)) = (Radicale::start(), Xandikos::start()) else { return };
-        let Some(events) = generated_events("seed", 1000).await.unwrap() else { return };
+        let Some(events) = generated_events("seed", 200).await.unwrap() else { return };
         for server in [radicale, xandikos] {
             let client = OtherClient::of(&server).unwrap();
             let calendar = server.create_calendar("work");

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -32,6 +33,12 @@ impl Redis {
     /// `redis://127.0.0.1:…/0`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.server.port())
+    }
+
+    /// A prefix for the keys of one test on the shared server, different at each call.
+    pub fn key_prefix(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("test{}:", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Forgets every key of every database.

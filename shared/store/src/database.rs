@@ -48,11 +48,15 @@ enum Databases {
     },
 }
 
-/// Whether a commit waits for the disk.
+/// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Durability {
-    Durable,
-    Relaxed,
+enum Mode {
+    /// It writes, and its commit waits for the disk.
+    Write,
+    /// It writes, and its commit does not wait.
+    WriteRelaxed,
+    /// It only reads.
+    Read,
 }
 
 impl Store {
@@ -82,7 +86,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached or no connection becomes free in time.
     pub async fn begin(&self, scope: Scope, priority: Priority) -> Result<Tx, StoreError> {
-        self.begin_with(scope, priority, Durability::Durable).await
+        self.begin_with(scope, priority, Mode::Write).await
     }
 
     /// The same for what may be forgotten if the database's machine dies within a second: hand-outs, claims,
@@ -91,7 +95,7 @@ impl Store {
     /// # Errors
     /// As [`Self::begin`].
     pub async fn begin_relaxed(&self, scope: Scope, priority: Priority) -> Result<Tx, StoreError> {
-        self.begin_with(scope, priority, Durability::Relaxed).await
+        self.begin_with(scope, priority, Mode::WriteRelaxed).await
     }
 
     /// Begins a transaction that only reads, from one snapshot on SQLite. There is nothing to commit.
@@ -101,7 +105,7 @@ impl Store {
     pub async fn read(&self, scope: Scope) -> Result<Tx, StoreError> {
         match &self.database {
             Databases::Postgres(pool) => {
-                let inner = self.begin_postgres(pool, scope, Durability::Relaxed).await?;
+                let inner = self.begin_postgres(pool, scope, Mode::Read).await?;
                 Ok(Tx::new(inner, scope, None))
             }
             Databases::Sqlite { readers, .. } => {
@@ -133,20 +137,6 @@ impl Store {
         read.await.map(Timestamp).map_err(|error| StoreError::database("read the database's clock", error))
     }
 
-    /// Runs `work` and, when it met another transaction on its way (a deadlock, a busy file), once more.
-    ///
-    /// # Errors
-    /// What `work` answers the second time, or at once if it was anything else.
-    pub async fn retry<T, F>(&self, mut work: F) -> Result<T, StoreError>
-    where
-        F: AsyncFnMut(&Self) -> Result<T, StoreError>,
-    {
-        match work(self).await {
-            Err(error) if error.is_busy() => work(self).await,
-            other => other,
-        }
-    }
-
     /// Closes all connections once their transactions have ended.
     ///
     /// # Errors
@@ -162,22 +152,19 @@ impl Store {
         }
     }
 
-    async fn begin_with(
-        &self,
-        scope: Scope,
-        priority: Priority,
-        durability: Durability,
-    ) -> Result<Tx, StoreError> {
+    async fn begin_with(&self, scope: Scope, priority: Priority, mode: Mode) -> Result<Tx, StoreError> {
         match &self.database {
             Databases::Postgres(pool) => {
-                let inner = self.begin_postgres(pool, scope, durability).await?;
+                let inner = self.begin_postgres(pool, scope, mode).await?;
                 Ok(Tx::new(inner, scope, None))
             }
             Databases::Sqlite { writer, gate, .. } => {
                 let pass = gate.enter(priority).await;
                 // A deferred transaction that reads before it writes fails when another wrote in between.
-                let mode = Some(SqliteTransactionMode::Immediate);
-                let options = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
+                let options = TransactionOptions {
+                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                    ..Default::default()
+                };
                 let inner = writer
                     .begin_with_options(options)
                     .await
@@ -193,11 +180,11 @@ impl Store {
         &self,
         pool: &DatabaseConnection,
         scope: Scope,
-        durability: Durability,
+        mode: Mode,
     ) -> Result<DatabaseTransaction, StoreError> {
         let mut broken = 0;
         loop {
-            let error = match enter(pool, scope, durability).await {
+            let error = match enter(pool, scope, mode).await {
                 Ok(inner) => return Ok(inner),
                 Err(error) => error,
             };
@@ -211,24 +198,37 @@ impl Store {
     }
 }
 
-/// `BEGIN`, then role, organization and durability in one statement.
-async fn enter(
-    pool: &DatabaseConnection,
-    scope: Scope,
-    durability: Durability,
-) -> Result<DatabaseTransaction, DbErr> {
+/// Runs a whole transaction and, when it met another on its way (a deadlock, a busy file), once more.
+///
+/// # Errors
+/// What `work` answers the second time, or at once if it was anything else.
+pub async fn retry_when_busy<T, F, W>(mut work: W) -> Result<T, StoreError>
+where
+    W: FnMut() -> F,
+    F: Future<Output = Result<T, StoreError>>,
+{
+    match work().await {
+        Err(error) if error.is_busy() => work().await,
+        other => other,
+    }
+}
+
+/// `BEGIN`, then role, organization and mode in one statement.
+async fn enter(pool: &DatabaseConnection, scope: Scope, mode: Mode) -> Result<DatabaseTransaction, DbErr> {
     let inner = pool.begin().await?;
     let (role, organization) = match scope {
         Scope::Organization(id) => ("calfleet_app", id.to_string()),
         Scope::Fleet => ("calfleet_fleet", String::new()),
     };
-    let sql = match durability {
-        Durability::Durable => {
-            "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true)"
-        }
-        Durability::Relaxed => {
+    let sql = match mode {
+        Mode::Write => "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true)",
+        Mode::WriteRelaxed => {
             "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true),
                     set_config('synchronous_commit', 'off', true)"
+        }
+        Mode::Read => {
+            "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true),
+                    set_config('transaction_read_only', 'on', true)"
         }
     };
     let values = [role.into(), organization.into()];

@@ -34,7 +34,7 @@ pub mod vault;
 pub mod work;
 pub mod workers;
 
-pub use database::{Options, Store};
+pub use database::{Options, Store, retry_when_busy};
 pub use error::{DatabaseFailure, StoreError};
 pub use gate::Priority;
 pub use problem::LastProblem;

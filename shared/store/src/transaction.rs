@@ -61,11 +61,6 @@ impl Tx {
         self.inner.get_database_backend() == DbBackend::Postgres
     }
 
-    /// The scalar minimum, which the databases call differently.
-    pub(crate) fn least(&self) -> &'static str {
-        if self.is_postgres() { "least" } else { "min" }
-    }
-
     /// The end of a query whose rows are about to be changed. SQLite's writer is alone anyway.
     pub(crate) fn for_update(&self) -> &'static str {
         if self.is_postgres() { "FOR UPDATE" } else { "" }

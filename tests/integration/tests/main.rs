@@ -1,1 +1,6 @@
-//! Tests: integration.
+//! Contracts against real components: every database, every driver, the real queue.
+
+#[cfg(test)]
+mod databases;
+#[cfg(test)]
+mod store_contract;

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod admin;
 mod check;
 mod demo;
+mod keys;
 mod migrate;
 mod parts;
 mod print;

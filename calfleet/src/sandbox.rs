@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
 /// Serves until it is told to stop.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shutdown = calfleet_runtime::lifecycle::shutdown_signal()?;
-    let options = SandboxOptions { listen: arguments.listen, seed: arguments.seed, ..SandboxOptions::default() };
+    let options =
+        SandboxOptions { listen: arguments.listen, seed: arguments.seed, ..SandboxOptions::default() };
     let sandbox = Sandbox::start(options).await?;
     if !arguments.empty {
         sample::fill(&sandbox, arguments.seed)?;

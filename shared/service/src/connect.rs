@@ -91,7 +91,7 @@ impl Service {
         account.capabilities = Some(report.capabilities.clone());
         let calendars = self.drivers.open_account(account)?.list_calendars().await?;
         let connection = self.store_connection(request, &report, &calendars, actor).await?;
-        self.nudge.nudge().await;
+        self.nudge.nudge();
         Ok(Connected { connection, report, calendars })
     }
 

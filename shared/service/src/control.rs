@@ -47,7 +47,7 @@ impl Service {
         self.audit(&tx, actor, action, id.0, None).await?;
         self.ask_sync(&tx, organization, id).await?;
         tx.commit().await?;
-        self.nudge.nudge().await;
+        self.nudge.nudge();
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Service {
         work::resume(&tx, &keys(id), self.now()).await?;
         self.ask_sync(&tx, organization, id).await?;
         tx.commit().await?;
-        self.nudge.nudge().await;
+        self.nudge.nudge();
         Ok(changed)
     }
 

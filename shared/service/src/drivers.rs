@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use calfleet_domain::model::Authentication;
 use calfleet_providers::driver::{Account, Driver, DriverError};
+use calfleet_providers::registry::Registry;
 use calfleet_store::connections::Connection;
 use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
 use calfleet_store::{Scope, Store, StoreError};
@@ -98,5 +99,11 @@ pub(crate) fn secret_field(authentication: Authentication) -> Option<SecretField
         Authentication::None => None,
         Authentication::Password => Some(SecretField::Password),
         Authentication::Bearer => Some(SecretField::Token),
+    }
+}
+
+impl OpenAccount for Registry {
+    fn open(&self, account: Account) -> Result<Arc<dyn Driver>, DriverError> {
+        Self::open(self, account)
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::model::OrganizationId;
 use calfleet_store::audit::{self, AuditEntry};
@@ -13,10 +12,9 @@ use uuid::Uuid;
 use crate::drivers::Drivers;
 
 /// Tells the tick that something became due just now. Losing it costs a quarter of a second, nothing else.
-#[async_trait]
 pub trait Nudge: Send + Sync + fmt::Debug {
     /// Rings the bell; never fails.
-    async fn nudge(&self);
+    fn nudge(&self);
 }
 
 /// What every entrance is handed.

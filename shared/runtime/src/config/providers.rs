@@ -31,6 +31,12 @@ pub struct HttpConfig {
     /// One request in whole.
     #[serde(with = "humantime_serde")]
     pub total_timeout: Duration,
+    /// The longest silence while an answer is awaited or read.
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    /// A whole listing, which streams.
+    #[serde(with = "humantime_serde")]
+    pub listing_timeout: Duration,
     /// Largest listing after decompression.
     pub max_listing_bytes: u64,
     /// Largest single object.
@@ -45,6 +51,8 @@ impl ProvidersConfig {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         within(complaints, "providers.http.connect_timeout", &http.connect_timeout, second..=minute);
         within(complaints, "providers.http.total_timeout", &http.total_timeout, second..=10 * minute);
+        within(complaints, "providers.http.read_timeout", &http.read_timeout, second..=10 * minute);
+        within(complaints, "providers.http.listing_timeout", &http.listing_timeout, second..=120 * minute);
         within(
             complaints,
             "providers.http.max_listing_bytes",

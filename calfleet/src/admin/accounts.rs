@@ -1,0 +1,174 @@
+//! `admin connect` and `admin list`.
+
+use std::io::{IsTerminal, Read};
+
+use anyhow::Context;
+use calfleet_domain::model::{Authentication, ConflictPolicy, ProviderKind};
+use calfleet_service::connect::{ConnectError, ConnectRequest};
+use calfleet_service::overview::{self, ConnectionView};
+use calfleet_service::{Actor, Service};
+use calfleet_store::connections::Bound;
+use secrecy::SecretString;
+
+use super::{Makes, Whose};
+use crate::parts::Parts;
+use crate::print;
+
+/// Longest secret that is read from standard input.
+const LONGEST_SECRET: u64 = 16_384;
+/// Connections read at once.
+const PAGE: u32 = 200;
+
+/// Which provider.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Connect {
+    /// A CalDAV server: the password is typed, or read from standard input.
+    Caldav {
+        /// URL of the server or of anything on it, or a mail address to discover the server from.
+        address: String,
+        /// User name; the mail address when that was given.
+        #[arg(long, short)]
+        username: Option<String>,
+        /// The secret is a bearer token instead of a password.
+        #[arg(long)]
+        bearer: bool,
+        #[command(flatten)]
+        options: ConnectOptions,
+    },
+    /// A published iCalendar file that is polled.
+    Feed {
+        /// Its URL; webcal:// is https://.
+        address: String,
+        #[command(flatten)]
+        options: ConnectOptions,
+    },
+}
+
+/// What both have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConnectOptions {
+    /// What to call it.
+    #[arg(long)]
+    label: Option<String>,
+    /// Between two polls, such as 5m; sync.poll_interval when absent.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    poll_interval: Option<std::time::Duration>,
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    format: print::Format,
+}
+
+/// Whose connections.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    format: print::Format,
+}
+
+/// Connects an account.
+pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<()> {
+    let service = &parts.service;
+    let (provider, address, authentication, username, secret, options) = match command {
+        Connect::Caldav { address, username, bearer, options } => {
+            let username = username.or_else(|| mail_address(&address));
+            let secret = Some(read_secret(if bearer { "Token: " } else { "Password: " })?);
+            let authentication = if bearer { Authentication::Bearer } else { Authentication::Password };
+            (ProviderKind::Caldav, address, authentication, username, secret, options)
+        }
+        Connect::Feed { address, options } => {
+            (ProviderKind::Feed, address, Authentication::None, None, None, options)
+        }
+    };
+    let request = ConnectRequest {
+        organization_id: options.whose.find(service, Makes::One).await?,
+        user_id: None,
+        provider,
+        address,
+        authentication,
+        username,
+        secret,
+        label: options.label,
+        poll_interval: options.poll_interval.unwrap_or(parts.config.sync.poll_interval),
+        conflict_policy: ConflictPolicy::default(),
+    };
+    let connected = match service.connect(&request, &Actor::operator()).await {
+        Ok(connected) => connected,
+        Err(ConnectError::Driver(error)) => anyhow::bail!("{}", error.problem),
+        Err(error) => return Err(error.into()),
+    };
+    let (id, is_new) = match connected.connection {
+        Bound::Created(id) => (id, true),
+        Bound::Rebound(id) => (id, false),
+    };
+    if options.format.json {
+        let names: Vec<&str> = connected.calendars.iter().map(|calendar| calendar.name.as_str()).collect();
+        return print::json(&serde_json::json!({ "connection": id, "is_new": is_new, "calendars": names }));
+    }
+    let word = if is_new { "Connected" } else { "Connected again" };
+    print::line(&format!("{word}: {id}, {} calendars. Their import begins now;", connected.calendars.len()))?;
+    print::line(&format!("watch it with 'calfleet admin progress {id} --watch'."))
+}
+
+/// Prints connections and calendars.
+pub(super) async fn list(service: &Service, command: &List) -> anyhow::Result<()> {
+    let organization = command.whose.find(service, Makes::None).await?;
+    let mut views: Vec<ConnectionView> = Vec::new();
+    loop {
+        let after = views.last().map(|view| view.id);
+        let page = overview::connections(&service.store, organization, after, PAGE, service.now()).await?;
+        let is_last = page.len() < PAGE as usize;
+        views.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    if command.format.json {
+        return print::json(&views);
+    }
+    for view in &views {
+        print::line(&format!("{}  {}  {}", view.id, view.provider, view.label))?;
+        print::line(&format!("  {}", view.status.message))?;
+        let rows: Vec<[String; 6]> = view.calendars.iter().map(|calendar| row(calendar, service)).collect();
+        print::table(["  CALENDAR", "NAME", "ACCESS", "STATE", "PROVEN FRESH", "PROBLEM"], &rows)?;
+    }
+    Ok(())
+}
+
+fn row(calendar: &overview::CalendarView, service: &Service) -> [String; 6] {
+    let fresh = calendar
+        .fresh_at
+        .map_or_else(|| "not yet".to_owned(), |at| format!("{} s ago", service.now().since(at).as_secs()));
+    [
+        format!("  {}", calendar.id),
+        calendar.name.clone(),
+        calendar.access.to_owned(),
+        calendar.state.to_owned(),
+        fresh,
+        calendar.problem.clone().or_else(|| calendar.waiting.clone()).unwrap_or_default(),
+    ]
+}
+
+fn mail_address(address: &str) -> Option<String> {
+    (address.contains('@') && !address.contains('/')).then(|| address.to_owned())
+}
+
+/// The secret: typed without echo on a terminal, else the first line of standard input.
+fn read_secret(prompt: &str) -> anyhow::Result<SecretString> {
+    let stdin = std::io::stdin();
+    let text = if stdin.is_terminal() {
+        rpassword::prompt_password(prompt)?
+    } else {
+        let mut text = String::new();
+        stdin
+            .take(LONGEST_SECRET)
+            .read_to_string(&mut text)
+            .context("read the secret from standard input")?;
+        text
+    };
+    let secret = text.lines().next().unwrap_or_default();
+    anyhow::ensure!(!secret.is_empty(), "no secret was given; type it, or pipe it into standard input");
+    Ok(SecretString::from(secret))
+}

@@ -1,0 +1,97 @@
+//! `admin key`: keys of applications.
+
+use calfleet_domain::model::ApiKeyId;
+use calfleet_scheduler::api::VIEW_ALL;
+use calfleet_service::Service;
+use calfleet_store::{Priority, Scope, api_keys};
+use secrecy::ExposeSecret;
+
+use super::{Makes, Whose};
+use crate::print;
+
+/// What to do with keys.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Key {
+    /// Make a key that may read everything of an organization; it is shown once.
+    Create {
+        /// What to call it.
+        name: String,
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        format: print::Format,
+    },
+    /// List an organization's keys.
+    List {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        format: print::Format,
+    },
+    /// Take a key back; it works no longer at once.
+    Revoke {
+        /// Its id.
+        id: ApiKeyId,
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        format: print::Format,
+    },
+}
+
+/// Carries it out.
+pub(super) async fn run(service: &Service, command: &Key) -> anyhow::Result<()> {
+    match command {
+        Key::Create { name, whose, format } => {
+            let organization = whose.find(service, Makes::One).await?;
+            let (id, key) = create(service, organization, name).await?;
+            if format.json {
+                return print::json(&serde_json::json!({ "id": id, "key": key.expose_secret() }));
+            }
+            print::line(key.expose_secret())
+        }
+        Key::List { whose, format } => {
+            let organization = whose.find(service, Makes::None).await?;
+            let tx = service.store.read(Scope::Organization(organization)).await?;
+            let keys = api_keys::list(&tx).await?;
+            if format.json {
+                let keys: Vec<_> = keys
+                    .iter()
+                    .map(|key| serde_json::json!({ "id": key.id, "name": key.name, "scopes": key.scopes, "revoked_at": key.revoked_at }))
+                    .collect();
+                return print::json(&keys);
+            }
+            let rows: Vec<[String; 3]> = keys
+                .iter()
+                .map(|key| {
+                    let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
+                    [key.id.to_string(), key.name.clone(), state.to_owned()]
+                })
+                .collect();
+            print::table(["KEY", "NAME", "STATE"], &rows)
+        }
+        Key::Revoke { id, whose, format } => {
+            let organization = whose.find(service, Makes::None).await?;
+            let tx = service.store.begin(Scope::Organization(organization), Priority::Interactive).await?;
+            let revoked = api_keys::revoke(&tx, *id, service.now()).await?;
+            tx.commit().await?;
+            if format.json {
+                return print::json(&serde_json::json!({ "id": id, "revoked": revoked }));
+            }
+            print::line(if revoked { "Revoked." } else { "There is no such key, or it was revoked already." })
+        }
+    }
+}
+
+/// Makes a key that may read everything of an organization.
+pub(crate) async fn create(
+    service: &Service,
+    organization: calfleet_domain::model::OrganizationId,
+    name: &str,
+) -> anyhow::Result<(ApiKeyId, secrecy::SecretString)> {
+    let id: ApiKeyId = service.id();
+    let tx = service.store.begin(Scope::Organization(organization), Priority::Interactive).await?;
+    let key = api_keys::create(&tx, id, name, &[VIEW_ALL.to_owned()], service.now()).await?;
+    tx.commit().await?;
+    Ok((id, key))
+}

@@ -1,0 +1,134 @@
+//! `calfleet admin`: what operators do from a shell. Every command takes `--json`.
+//!
+//! The commands work on the database themselves, through the same service as the API; a running scheduler sees
+//! what they asked for within a quarter of a second.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use calfleet_domain::model::{ConnectionId, OrganizationId};
+use calfleet_service::Service;
+use calfleet_store::{Priority, Scope, organizations};
+
+use crate::parts::Parts;
+use crate::print;
+
+mod accounts;
+mod connection;
+mod events;
+pub(crate) mod key;
+mod progress;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Connect an account; its first import begins at once.
+    #[command(subcommand)]
+    Connect(accounts::Connect),
+    /// List connections and their calendars with their freshness.
+    List(accounts::List),
+    /// Look at what a connection's server can do, and print a report.
+    Probe(connection::Probe),
+    /// Sync a connection now.
+    Sync(connection::Sync),
+    /// Stop a connection's jobs until it is resumed.
+    Pause(connection::Named),
+    /// Let a connection's jobs run again.
+    Resume(connection::Named),
+    /// Confirm deletions that wait because they would empty much of a calendar.
+    ApproveSweep(connection::ApproveSweep),
+    /// Print events or their instances.
+    Events(events::Events),
+    /// Show how far imports have come.
+    Progress(progress::Progress),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(key::Key),
+}
+
+/// Which organization.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Whose {
+    /// Name or id of the organization; the only one when there is one.
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+}
+
+/// Carries a command out.
+pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Result<()> {
+    let parts = Parts::of_file(config).await?;
+    let service = &parts.service;
+    match command {
+        Command::Connect(command) => accounts::connect(&parts, command).await,
+        Command::List(command) => accounts::list(service, &command).await,
+        Command::Probe(command) => connection::probe(service, &command).await,
+        Command::Sync(command) => connection::sync(service, &command).await,
+        Command::Pause(command) => connection::pause(service, &command).await,
+        Command::Resume(command) => connection::resume(service, &command).await,
+        Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
+        Command::Events(command) => events::run(service, &command).await,
+        Command::Progress(command) => progress::run(service, &command).await,
+        Command::Key(command) => key::run(service, &command).await,
+    }
+}
+
+impl Whose {
+    /// The organization meant; with `makes`, one is made when there is none of that name.
+    pub(crate) async fn find(&self, service: &Service, makes: Makes) -> anyhow::Result<OrganizationId> {
+        let tx = service.store.read(Scope::Fleet).await?;
+        let found = match &self.organization {
+            Some(name) => match name.parse() {
+                Ok(id) => Some(id),
+                Err(_) => organizations::find(&tx, name).await?,
+            },
+            None => {
+                let all = organizations::list(&tx).await?;
+                if all.len() > 1 {
+                    bail!("there are {} organizations: say which with --organization NAME", all.len());
+                }
+                all.first().copied()
+            }
+        };
+        drop(tx);
+        match (found, makes) {
+            (Some(id), _) => Ok(id),
+            (None, Makes::One) => make(service, self.organization.as_deref().unwrap_or("default")).await,
+            (None, Makes::None) => bail!("there is no such organization; connecting an account makes one"),
+        }
+    }
+}
+
+/// Whether a missing organization is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Makes {
+    /// It is an error.
+    None,
+    /// It is made.
+    One,
+}
+
+pub(crate) async fn make(service: &Service, name: &str) -> anyhow::Result<OrganizationId> {
+    let id: OrganizationId = service.id();
+    let tx = service.store.begin(Scope::Organization(id), Priority::Interactive).await?;
+    organizations::create(&tx, name, service.now()).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// The organization of a connection: connections are named by id alone on a shell.
+async fn owner(service: &Service, id: ConnectionId) -> anyhow::Result<OrganizationId> {
+    let tx = service.store.read(Scope::Fleet).await?;
+    let work = calfleet_store::work::of_connection(&tx, id).await?;
+    let row = work
+        .first()
+        .with_context(|| format!("there is no connection {id}; 'calfleet admin list' shows them"))?;
+    Ok(row.organization_id)
+}
+
+/// Prints what was done, for people or programs.
+fn done(format: print::Format, id: ConnectionId, changed: bool, text: &str) -> anyhow::Result<()> {
+    if format.json {
+        return print::json(&serde_json::json!({ "connection": id, "changed": changed }));
+    }
+    print::line(text)
+}

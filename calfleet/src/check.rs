@@ -1,0 +1,190 @@
+//! `calfleet check`: looks at everything an installation needs and says in plain words what is wrong.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use calfleet_domain::clock::Clock;
+use calfleet_queue::{Queue, RedisQueue, RedisSettings};
+use calfleet_runtime::clock::{SystemClock, SystemRng};
+use calfleet_runtime::config::{Config, ConfigError};
+use calfleet_store::{Options, Scope, Store, organizations};
+use serde::Serialize;
+
+use crate::{keys, print};
+
+/// A clock that is further off than this makes leases and backoffs wrong before it is measured.
+const WORST_CLOCK: Duration = Duration::from_secs(5);
+/// How long Redis may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How to print what was found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    format: print::Format,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// What.
+    subject: &'static str,
+    /// Whether it is as it should be.
+    is_good: bool,
+    /// What was seen, and what to do.
+    detail: String,
+}
+
+/// Looks, prints, and fails when something is wrong.
+pub(crate) async fn run(config: Option<&Path>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut findings = Findings::default();
+    match Config::load(config) {
+        Ok(config) => {
+            findings.good("configuration", "can be used");
+            look(&config, &mut findings).await;
+        }
+        Err(ConfigError::Unusable(complaints)) => {
+            for complaint in complaints {
+                findings.bad("configuration", complaint.to_string());
+            }
+        }
+        Err(error) => findings.failed("configuration", "mend the file or the variable named", &error),
+    }
+    let is_good = findings.0.iter().all(|finding| finding.is_good);
+    if arguments.format.json {
+        print::json(&findings.0)?;
+    } else {
+        let rows: Vec<[String; 3]> = findings
+            .0
+            .iter()
+            .map(|finding| {
+                let word = if finding.is_good { "ok" } else { "WRONG" };
+                [finding.subject.to_owned(), word.to_owned(), finding.detail.clone()]
+            })
+            .collect();
+        print::table(["LOOKED AT", "", "WHAT WAS SEEN"], &rows)?;
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn look(config: &Config, findings: &mut Findings) {
+    let makes_file = config.database.is_sqlite();
+    match keys::ring(&config.vault, makes_file) {
+        Ok(ring) => {
+            findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()))
+        }
+        Err(error) => findings.bad("master keys", format!("{error:#}")),
+    }
+    look_at_queue(config, findings).await;
+    match calfleet_migrations::pending(&config.database.url).await {
+        Ok(pending) if pending.is_empty() => {
+            findings.good("database", "answers, and its schema is up to date");
+            look_inside(config, findings).await;
+        }
+        Ok(pending) => findings.bad(
+            "database",
+            format!("its schema is {} migrations behind; run 'calfleet migrate'", pending.len()),
+        ),
+        Err(error) => {
+            findings.failed("database", "see that database.url is right and the server runs", &error)
+        }
+    }
+}
+
+async fn look_at_queue(config: &Config, findings: &mut Findings) {
+    if !config.queue.is_redis() {
+        return findings.good("queue", "in this process (solo)");
+    }
+    let settings = RedisSettings { url: config.queue.url.clone(), prefix: config.queue.prefix.clone() };
+    let queue = match RedisQueue::new(&settings, Arc::new(SystemRng)) {
+        Ok(queue) => Queue::Redis(queue),
+        Err(error) => return findings.failed("queue", "mend queue.url", &error),
+    };
+    let clock = SystemClock::default();
+    let advice = "see that queue.url is right and Redis runs; until then work waits, and nothing is lost";
+    tokio::select! {
+        answer = queue.epoch() => match answer {
+            Ok(_) => findings.good("queue", "Redis answers"),
+            Err(error) => findings.failed("queue", advice, &error),
+        },
+        () = clock.sleep_until(clock.now().plus(PATIENCE)) => findings.bad("queue", format!("Redis does not answer; {advice}")),
+    }
+}
+
+async fn look_inside(config: &Config, findings: &mut Findings) {
+    let store = match Store::connect(&Options::new(&config.database.url)).await {
+        Ok(store) => store,
+        Err(error) => return findings.failed("database", "see that its user may log in", &error),
+    };
+    let clock = SystemClock::default();
+    match store.database_time().await {
+        Ok(at) => {
+            let off = at.since(clock.now()).max(clock.now().since(at));
+            let detail = format!("this machine and the database are {} ms apart", off.as_millis());
+            if off > WORST_CLOCK {
+                findings.bad("clock", format!("{detail}; switch time synchronisation on"));
+            } else {
+                findings.good("clock", detail);
+            }
+        }
+        Err(error) => findings.failed("clock", "the database's clock cannot be read", &error),
+    }
+    if let Err(error) = look_at_fleet(&store, &clock, findings).await {
+        findings.failed("fleet", "its tables cannot be read", &error);
+    }
+}
+
+async fn look_at_fleet(
+    store: &Store,
+    clock: &SystemClock,
+    findings: &mut Findings,
+) -> Result<(), calfleet_store::StoreError> {
+    let tx = store.read(Scope::Fleet).await?;
+    let organizations = organizations::list(&tx).await?;
+    findings.good("organizations", organizations.len().to_string());
+    let counts = calfleet_store::work::counts(&tx, clock.now()).await?;
+    let total = |of: fn(&calfleet_store::work::Count) -> i64| counts.iter().map(of).sum::<i64>();
+    let detail = format!(
+        "{} waiting, {} scheduled, {} running, {} retrying, {} held, {} paused, {} dead",
+        total(|count| count.waiting),
+        total(|count| count.scheduled),
+        total(|count| count.running),
+        total(|count| count.retrying),
+        total(|count| count.held),
+        total(|count| count.paused),
+        total(|count| count.dead),
+    );
+    if total(|count| count.dead) > 0 {
+        findings.bad("work", format!("{detail}; 'calfleet admin sync CONNECTION' tries a dead one again"));
+    } else {
+        findings.good("work", detail);
+    }
+    Ok(())
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn good(&mut self, subject: &'static str, detail: impl Into<String>) {
+        self.0.push(Finding { subject, is_good: true, detail: detail.into() });
+    }
+
+    fn bad(&mut self, subject: &'static str, detail: impl Into<String>) {
+        self.0.push(Finding { subject, is_good: false, detail: detail.into() });
+    }
+
+    fn failed(&mut self, subject: &'static str, advice: &str, error: &dyn std::error::Error) {
+        let mut chain = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            chain.push_str(": ");
+            chain.push_str(&error.to_string());
+            cause = error.source();
+        }
+        self.bad(subject, format!("{advice} ({chain})"));
+    }
+}

@@ -1,0 +1,200 @@
+//! `calfleet demo`: a simulated provider, sample organizations and everything else in one process; nothing to set
+//! up, nothing left behind.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{
+    Authentication, CalendarId, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind,
+};
+use calfleet_runtime::config::Config;
+use calfleet_sandbox::{Sandbox, SandboxOptions};
+use calfleet_service::connect::ConnectRequest;
+use calfleet_service::{Actor, overview};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use crate::parts::Parts;
+use crate::sample::Sample;
+use crate::{admin, print, sample, solo};
+
+/// How often the demo's connections are polled.
+const POLL: Duration = Duration::from_secs(5);
+/// How often somebody changes something at the simulated provider.
+const CHANGE: Duration = Duration::from_secs(7);
+/// How often the demo looks how far the calendars are.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How the demo starts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where the API listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8400")]
+    listen: SocketAddr,
+    /// Where the simulated provider listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8480")]
+    sandbox_listen: SocketAddr,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End by itself after so long, such as 30s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    stop_after: Option<Duration>,
+}
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let shutdown = calfleet_runtime::lifecycle::shutdown_signal()?;
+    let folder = tempfile::tempdir().context("make a folder for the demo's database")?;
+    let options = SandboxOptions {
+        listen: arguments.sandbox_listen,
+        seed: arguments.seed,
+        ..SandboxOptions::default()
+    };
+    let sandbox = Sandbox::start(options).await?;
+    let samples = sample::fill(&sandbox, arguments.seed)?;
+    let config = config(arguments, folder.path(), sandbox.address())?;
+    calfleet_migrations::run(&config.database.url).await?;
+    let parts = Parts::open(config).await?;
+    print::line(&format!("Simulated CalDAV and feeds   {0}   (its controls: {0}/control/)", sandbox.url()))?;
+    print::line(&format!("API                          http://{}/api/v1", arguments.listen))?;
+    print::line(&format!("Database                     {}", folder.path().join("demo.db").display()))?;
+    let running = {
+        let (parts, shutdown) = (parts.clone(), shutdown.clone());
+        tokio::spawn(async move { solo::run_parts(&parts, shutdown).await })
+    };
+    let mut connections = Vec::new();
+    for sample in &samples {
+        connections.extend(connect(&parts, sample, arguments).await?);
+    }
+    print::line("Somebody changes events at the provider every few seconds; Ctrl-C ends the demo.")?;
+    watch(&parts, &sandbox, &samples, &connections, arguments, &shutdown).await?;
+    shutdown.cancel();
+    running.await??;
+    sandbox.shutdown().await;
+    Ok(())
+}
+
+fn config(arguments: &Arguments, folder: &std::path::Path, sandbox: SocketAddr) -> anyhow::Result<Config> {
+    let text = format!(
+        "[database]\nurl = \"sqlite://{database}\"\n[vault]\nkey_file = \"{keys}\"\n[api]\nlisten = \"{listen}\"\n\
+         [providers.http]\nallowed_networks = [\"{host}/32\"]\nallowed_ports = [{port}]\n\
+         [telemetry]\nlog_filter = \"warn\"\n",
+        database = folder.join("demo.db").display(),
+        keys = folder.join("keys").display(),
+        listen = arguments.listen,
+        host = sandbox.ip(),
+        port = sandbox.port(),
+    );
+    Ok(Config::from_text(&text)?)
+}
+
+/// Connects a sample organization's account and feed, and makes it a key.
+async fn connect(
+    parts: &Parts,
+    sample: &Sample,
+    arguments: &Arguments,
+) -> anyhow::Result<Vec<(OrganizationId, ConnectionId)>> {
+    let service = &parts.service;
+    let organization_id = admin::make(service, sample.organization).await?;
+    let account = ConnectRequest {
+        organization_id,
+        user_id: None,
+        provider: ProviderKind::Caldav,
+        address: sample.account.url.clone(),
+        authentication: Authentication::Password,
+        username: Some(sample.account.username.clone()),
+        secret: Some(SecretString::from(sample.account.secret.as_str())),
+        label: None,
+        poll_interval: POLL,
+        conflict_policy: ConflictPolicy::default(),
+    };
+    let feed = sample.feed.as_ref().map(|address| ConnectRequest {
+        provider: ProviderKind::Feed,
+        address: address.clone(),
+        authentication: Authentication::None,
+        username: None,
+        secret: None,
+        ..account.clone()
+    });
+    let (_, key) = admin::key::create(service, organization_id, "demo").await?;
+    print::line(&format!("\nOrganization {}: try", sample.organization))?;
+    print::line(&format!(
+        "  curl -s -H 'Authorization: Bearer {}' 'http://{}/api/v1/connections'",
+        key.expose_secret(),
+        arguments.listen
+    ))?;
+    let mut connections = Vec::new();
+    for request in std::iter::once(account).chain(feed) {
+        let connected = service.connect(&request, &Actor::operator()).await?;
+        connections.push((organization_id, connected.connection.id()));
+    }
+    Ok(connections)
+}
+
+/// Prints what arrives, and changes events at the provider so that something does.
+async fn watch(
+    parts: &Parts,
+    sandbox: &Sandbox,
+    samples: &[Sample],
+    connections: &[(OrganizationId, ConnectionId)],
+    arguments: &Arguments,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let service = &parts.service;
+    let end = arguments.stop_after.map_or(Timestamp::NEVER, |after| service.now().plus(after));
+    let mut next_change = service.now().plus(CHANGE);
+    let mut shown: HashMap<CalendarId, String> = HashMap::new();
+    let mut seed = arguments.seed;
+    while service.now() < end {
+        for (organization, connection) in connections {
+            let view =
+                overview::connection(&service.store, *organization, *connection, service.now()).await?;
+            for calendar in view.iter().flat_map(|view| &view.calendars) {
+                report(calendar, &mut shown)?;
+            }
+        }
+        if service.now() >= next_change {
+            seed = seed.wrapping_add(1);
+            change(sandbox, samples, seed)?;
+            next_change = service.now().plus(CHANGE);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = service.clock.sleep_until(service.now().plus(LOOK)) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A line when a calendar's state is another than the one shown last.
+fn report(calendar: &overview::CalendarView, shown: &mut HashMap<CalendarId, String>) -> anyhow::Result<()> {
+    let progress = &calendar.progress;
+    let (name, items) = (&calendar.name, progress.items_done);
+    let line = if let Some(problem) = &calendar.problem {
+        format!("  {name}: {problem}")
+    } else if calendar.fresh_at.is_none() {
+        format!("  {name}: importing, {items} of {}", progress.items_listed)
+    } else {
+        format!("  {name}: in step, {items} items in the last listing")
+    };
+    if shown.get(&calendar.id) != Some(&line) {
+        print::line(&line)?;
+        shown.insert(calendar.id, line);
+    }
+    Ok(())
+}
+
+fn change(sandbox: &Sandbox, samples: &[Sample], seed: u64) -> anyhow::Result<()> {
+    for sample in samples {
+        for calendar in &sample.lively {
+            for mutation in sandbox.mutate(&sample.account.username, calendar, 2, seed)? {
+                print::line(&format!("  at the provider: {:?} {:?}", mutation.change, mutation.title))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! What the programs are put together from, as the configuration says.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use calfleet_domain::clock::{Clock, Rng};
+use calfleet_domain::job::Kind;
+use calfleet_providers::http::HttpSettings;
+use calfleet_providers::registry::Registry;
+use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
+use calfleet_runtime::clock::{SystemClock, SystemRng};
+use calfleet_runtime::config::Config;
+use calfleet_runtime::telemetry::Telemetry;
+use calfleet_scheduler::app::App;
+use calfleet_scheduler::tick::{TickSettings, Ticker};
+use calfleet_service::drivers::Drivers;
+use calfleet_service::{Nudge, Service};
+use calfleet_store::{Options, Store};
+use calfleet_worker::jobs::{self, SyncConnection};
+use calfleet_worker::sync::SyncSettings;
+use calfleet_worker::{Frame, FrameSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::keys;
+
+/// How often the database's clock is compared with the machine's.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// A run of a sync gives its slot up by itself after sync.turn_time; this is for one that hangs in a listing.
+const LONGEST_SYNC: Duration = Duration::from_secs(1_200);
+
+/// The parts of a program.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) service: Service,
+    pub(crate) queue: Queue,
+    clock: Arc<SystemClock>,
+    rng: Arc<dyn Rng>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Parts {
+    /// Reads the configuration and opens what it names.
+    pub(crate) async fn of_file(config: Option<&Path>) -> anyhow::Result<Self> {
+        Self::open(Config::load(config)?).await
+    }
+
+    /// Opens what a configuration names. The schema has to be up to date.
+    pub(crate) async fn open(config: Config) -> anyhow::Result<Self> {
+        let telemetry = Arc::new(Telemetry::install(&config.telemetry)?);
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+        let clock = Arc::new(SystemClock::default());
+        let options =
+            Options { connections: config.database.max_connections, ..Options::new(&config.database.url) };
+        let store = Store::connect(&options)
+            .await
+            .context("the database in database.url cannot be reached; run 'calfleet check' to see why")?;
+        let pending = calfleet_migrations::pending(&config.database.url).await?;
+        if !pending.is_empty() {
+            bail!("the database schema is {} migrations behind; run 'calfleet migrate' first", pending.len());
+        }
+        let queue = if config.queue.is_redis() {
+            let settings =
+                RedisSettings { url: config.queue.url.clone(), prefix: config.queue.prefix.clone() };
+            Queue::Redis(RedisQueue::new(&settings, Arc::clone(&rng))?)
+        } else {
+            Queue::Memory(MemoryQueue::new(rng.as_ref()))
+        };
+        let accounts =
+            Registry::new(http_settings(&config), Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&rng));
+        let ring = Arc::new(keys::ring(&config.vault, config.database.is_sqlite())?);
+        let service = Service {
+            drivers: Drivers::new(store.clone(), ring, Arc::new(accounts?)),
+            store,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            rng: Arc::clone(&rng),
+            nudge: Arc::new(Bell(queue.clone())),
+        };
+        let parts = Self { config, service, queue, clock, rng, telemetry };
+        parts.measure_clock().await;
+        Ok(parts)
+    }
+
+    /// Keeps the clock with the database's until `stop`.
+    pub(crate) fn keep_time(&self, stop: CancellationToken) {
+        let parts = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let again = parts.clock.now().plus(CLOCK_CHECK);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = parts.clock.sleep_until(again) => parts.measure_clock().await,
+                }
+                parts.telemetry.run_upkeep();
+            }
+        });
+    }
+
+    async fn measure_clock(&self) {
+        if self.service.store.is_sqlite() {
+            return; // the same machine
+        }
+        self.clock.set_offset_ms(0);
+        let before = self.clock.now();
+        match self.service.store.database_time().await {
+            Ok(at) => {
+                let middle = before.0.midpoint(self.clock.now().0);
+                self.clock.set_offset_ms(at.0 - middle);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database's clock cannot be read"
+                );
+            }
+        }
+    }
+
+    /// What the API's handlers are given.
+    pub(crate) fn app(&self, draining: CancellationToken) -> App {
+        App {
+            service: self.service.clone(),
+            queue: self.queue.clone(),
+            telemetry: Arc::clone(&self.telemetry),
+            draining,
+        }
+    }
+
+    /// The tick over what is due.
+    pub(crate) fn ticker(&self) -> Ticker {
+        let work = &self.config.work;
+        let settings = TickSettings {
+            interval: work.tick_at_most,
+            spacing: work.tick_at_least,
+            hand_out: work.hand_out,
+        };
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Ticker::new(self.service.store.clone(), self.queue.clone(), clock, settings)
+    }
+
+    /// The worker's frame with all its handlers.
+    pub(crate) fn frame(&self) -> Frame {
+        let (work, sync) = (&self.config.work, &self.config.sync);
+        let settings = FrameSettings {
+            slots: self.config.worker.slots,
+            lease: work.lease,
+            renewal: work.renew_every,
+            grace: work.drain,
+        };
+        let sync = SyncConnection {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            drivers: self.service.drivers.clone(),
+            settings: SyncSettings {
+                full_sync_every: sync.full_sync_every,
+                calendars_every: sync.calendars_every,
+                turn_pages: sync.turn_pages,
+                turn_time: sync.turn_time,
+                lease: work.lease,
+                ..SyncSettings::default()
+            },
+        };
+        Frame {
+            store: self.service.store.clone(),
+            queue: self.queue.clone(),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            rng: Arc::clone(&self.rng),
+            registry: jobs::Registry::default().with(Kind::Sync, LONGEST_SYNC, sync),
+            settings,
+        }
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    let http = &config.providers.http;
+    let ours = HttpSettings::default();
+    HttpSettings {
+        allowed_networks: http.allowed_networks.clone(),
+        allowed_ports: ours.allowed_ports.iter().chain(&http.allowed_ports).copied().collect(),
+        allow_http: http.allow_http,
+        connect_timeout: http.connect_timeout,
+        read_timeout: http.read_timeout,
+        total_timeout: http.total_timeout,
+        listing_timeout: http.listing_timeout,
+        max_listing_bytes: http.max_listing_bytes,
+        max_object_bytes: http.max_object_bytes,
+        max_feed_bytes: http.max_feed_bytes,
+        user_agent: ours.user_agent,
+    }
+}
+
+/// The queue as the bell of the tick.
+#[derive(Debug)]
+struct Bell(Queue);
+
+impl Nudge for Bell {
+    fn nudge(&self) {
+        self.0.nudge();
+    }
+}

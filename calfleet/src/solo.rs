@@ -1,0 +1,59 @@
+//! `calfleet solo`: scheduler and worker in one process on an SQLite file, without Redis.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use calfleet_runtime::config::Config;
+use calfleet_scheduler::serve;
+use tokio_util::sync::CancellationToken;
+
+use crate::parts::Parts;
+
+/// Runs until it is told to stop, then drains.
+pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
+    let shutdown = calfleet_runtime::lifecycle::shutdown_signal()?;
+    let config = Config::load(config)?;
+    if config.queue.is_redis() {
+        bail!(
+            "solo needs no Redis: leave queue.url empty, or run 'calfleet scheduler' and 'calfleet worker'"
+        );
+    }
+    if !config.database.is_sqlite() {
+        bail!(
+            "solo keeps everything in one SQLite file: set database.url to sqlite://FILE, or run 'calfleet scheduler' and 'calfleet worker' with Redis"
+        );
+    }
+    let _alone = lock(&config.database.url)?;
+    calfleet_migrations::run(&config.database.url).await?;
+    let parts = Parts::open(config).await?;
+    tracing::info!(
+        "one process, one file: rows of organizations are kept apart by the program alone, without the database's walls"
+    );
+    run_parts(&parts, shutdown).await
+}
+
+/// Scheduler, worker and API of one process.
+pub(crate) async fn run_parts(parts: &Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let freed = calfleet_store::work::free_all(&parts.service.store, parts.service.now()).await?;
+    tracing::debug!(freed, "freed the leases of the process before");
+    let socket = serve::listen(parts.config.api.listen).await?;
+    tracing::info!(address = %socket.address()?, "solo is running");
+    let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
+    let worker = tokio::spawn(calfleet_worker::run(parts.frame(), shutdown.clone()));
+    socket.serve_api(parts.app(shutdown), &parts.config.api).await?;
+    ticker.await?;
+    worker.await??;
+    Ok(())
+}
+
+/// The right to be the only solo process on a database; lasts while the file is open.
+fn lock(url: &str) -> anyhow::Result<std::fs::File> {
+    let path = url.trim_start_matches("sqlite://").trim_start_matches("sqlite:");
+    let path = path.split('?').next().unwrap_or(path);
+    let path = format!("{path}.lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("create {path}"))?;
+    if file.try_lock().is_err() {
+        bail!("another solo process works on this database already ({path} is locked)");
+    }
+    Ok(file)
+}

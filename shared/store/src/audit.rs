@@ -9,7 +9,7 @@ use crate::transaction::{Tx, values};
 /// One entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
-    /// Its id, in the order of time (UUIDv7).
+    /// Its id, in the order of time.
     pub id: Uuid,
     /// When.
     pub at: Timestamp,

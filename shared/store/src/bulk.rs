@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn postgres_gets_one_text_whatever_the_rows_and_is_told_of_nulls() {
         let (sql, values) =
-            three().into_arrays("WITH {input} SELECT id FROM input WHERE id > $1", &values![0_i64]);
+            three().into_arrays("WITH {input} SELECT id FROM input WHERE id > $1", &[Value::from(0_i64)]);
 
         assert_eq!(
             sql,

@@ -240,8 +240,8 @@ async fn connect_postgres(options: &Options) -> Result<DatabaseConnection, Store
     let mut connect = connect_options(options, options.connections);
     connect
         // no longer than a firewall forgets an idle connection
-        .idle_timeout(Duration::from_secs(300))
-        .max_lifetime(Duration::from_secs(1800));
+        .idle_timeout(Duration::from_mins(5))
+        .max_lifetime(Duration::from_mins(30));
     Database::connect(connect).await.map_err(|error| StoreError::database("connect to the database", error))
 }
 

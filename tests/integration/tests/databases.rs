@@ -118,7 +118,7 @@ pub(crate) fn settings(account: &str) -> ConnectionSettings {
         username: Some("ada".to_owned()),
         label: "Ada's calendars".to_owned(),
         environment: None,
-        poll_interval: Duration::from_secs(300),
+        poll_interval: Duration::from_mins(5),
         conflict_policy: ConflictPolicy::LastWriteWins,
     }
 }

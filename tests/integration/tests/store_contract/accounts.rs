@@ -132,8 +132,8 @@ async fn calendars_that_vanish_or_show_less_change_their_state_only(test: &TestS
     let still = list(test, connection, &[lowered], LATER).await;
     assert_eq!(still, ListingChanges::default());
     let tx = test.begin().await;
-    assert_eq!(state(&calendars::load(&tx, added[0]).await.unwrap()), CalendarState::Gone);
-    assert_eq!(state(&calendars::load(&tx, added[1]).await.unwrap()), CalendarState::Reduced);
+    assert_eq!(state(calendars::load(&tx, added[0]).await.unwrap()), CalendarState::Gone);
+    assert_eq!(state(calendars::load(&tx, added[1]).await.unwrap()), CalendarState::Reduced);
     drop(tx);
 
     let back = list(test, connection, &[work, home], LATER).await;
@@ -144,8 +144,8 @@ async fn calendars_that_vanish_or_show_less_change_their_state_only(test: &TestS
     assert!(stored.iter().all(|calendar| calendar.state == CalendarState::Reachable));
 }
 
-fn state(calendar: &Option<calendars::Calendar>) -> CalendarState {
-    calendar.as_ref().unwrap().state
+fn state(calendar: Option<calendars::Calendar>) -> CalendarState {
+    calendar.unwrap().state
 }
 
 fn calendar(name: &str) -> RemoteCalendar {

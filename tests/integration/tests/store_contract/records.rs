@@ -95,7 +95,7 @@ async fn workers_report_themselves_and_are_forgotten(test: &TestStore) {
         workers::report(&tx, worker).await.unwrap();
     }
 
-    assert_eq!(workers::list(&tx, Timestamp(NOW.0 + 1)).await.unwrap(), [busy.clone()]);
+    assert_eq!(workers::list(&tx, Timestamp(NOW.0 + 1)).await.unwrap(), std::slice::from_ref(&busy));
     assert_eq!(workers::forget(&tx, None, Timestamp(NOW.0 + 1)).await.unwrap(), 1);
     assert_eq!(workers::forget(&tx, Some(busy.id), Timestamp::ZERO).await.unwrap(), 1);
     assert!(workers::list(&tx, Timestamp::ZERO).await.unwrap().is_empty());

@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// `calfleet` logs in and by itself may do nothing; an operator gives it a password. Whoever migrates may take
+/// `calfleet` logs in and by itself may only see which migrations there were; an operator gives it a password. Whoever migrates may take
 /// the two other roles too, so that a small installation can do with one login.
 const UP: &str = "
 DO $$
@@ -49,11 +49,9 @@ BEGIN
             IF NOT pg_has_role('calfleet', 'calfleet_fleet', 'MEMBER') THEN
                 GRANT calfleet_fleet TO calfleet;
             END IF;
-            IF NOT pg_has_role(current_user, 'calfleet_app', 'MEMBER') THEN
-                EXECUTE format('GRANT calfleet_app TO %I', current_user);
-            END IF;
-            IF NOT pg_has_role(current_user, 'calfleet_fleet', 'MEMBER') THEN
-                EXECUTE format('GRANT calfleet_fleet TO %I', current_user);
+            -- an admin option alone, which Postgres 16 gives to whoever made a role, is no membership to use
+            IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+                EXECUTE format('GRANT calfleet_app, calfleet_fleet TO %I', current_user);
             END IF;
             EXIT;
         -- another database of the cluster is doing the same; internal_error is 'tuple concurrently updated'
@@ -67,5 +65,6 @@ BEGIN
     END LOOP;
 END
 $$;
-GRANT USAGE ON SCHEMA public TO calfleet_app, calfleet_fleet;
+GRANT USAGE ON SCHEMA public TO calfleet, calfleet_app, calfleet_fleet;
+GRANT SELECT ON seaql_migrations TO calfleet;
 ";

@@ -134,6 +134,8 @@ pub enum SecretField {
     AccessToken,
     /// An OAuth refresh token.
     RefreshToken,
+    /// The address of a private feed: whoever knows it can read the calendar.
+    Url,
 }
 
 impl SecretField {
@@ -144,6 +146,7 @@ impl SecretField {
             Self::Token => "token",
             Self::AccessToken => "access_token",
             Self::RefreshToken => "refresh_token",
+            Self::Url => "url",
         }
     }
 }

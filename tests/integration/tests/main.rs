@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod databases;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 mod store_contract;

@@ -1,1 +1,3 @@
 //! Tests: property.
+
+mod reconcile;

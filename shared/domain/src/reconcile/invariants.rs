@@ -8,7 +8,9 @@ use super::contest::{Contest, Judge};
 use super::diff::{self, Atom};
 use super::merge::merge;
 use super::plan::{Context, Decision, Plan, Remote};
-use super::{table, version};
+use super::point::Recurs;
+use super::sheet::{Instance, Sheet};
+use super::{canonical, table, version};
 use crate::model::{Event, RecurrenceId, Role, StoredEvent};
 
 /// A law that does not hold for a case.
@@ -154,12 +156,28 @@ pub fn nothing_is_lost(stored: &StoredEvent, remote: &Event, plan: &Plan) -> Res
     for (name, side) in [("local", local), ("remote", remote)] {
         let missing = diff::changed_atoms(side, event);
         for (instance, atom) in diff::changed_atoms(base, side) {
-            let is_lost = missing.contains(&(instance, atom.clone()));
-            let is_united = atom.is_set();
-            law("nothing is lost", !is_lost || is_united || is_noted(&instance, &atom), || {
+            // A departure that the other side's edit of the master caught up with is no longer one.
+            let is_kept =
+                !missing.contains(&(instance, atom.clone())) || says_same(&atom, instance, side, event);
+            law("nothing is lost", is_kept || atom.is_set() || is_noted(&instance, &atom), || {
                 format!("{name} change of {atom:?} in {instance:?} is gone: {plan:#?}")
             })?;
         }
     }
     Ok(())
+}
+
+/// Whether an instance, or the whole, says the same of an atom in two events, inherited or not.
+fn says_same(atom: &Atom, instance: Option<RecurrenceId>, one: &Event, other: &Event) -> bool {
+    let (one, other) = (Sheet::of(one), Sheet::of(other));
+    let Some(key) = instance else { return false };
+    let fields = |sheet: &Sheet<'_>| match sheet.instances.get(&key) {
+        Some(Instance::Cancelled) => None,
+        Some(Instance::Changed { fields, .. }) => Some((*fields).clone()),
+        None => sheet.inherited(&key).map(|inherited| inherited.to_fields()),
+    };
+    match (fields(&one), fields(&other)) {
+        (Some(one), Some(other)) => canonical::is_same(atom, &one, &other, Recurs::No),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }

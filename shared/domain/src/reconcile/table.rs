@@ -123,6 +123,11 @@ fn both_present(stored: &StoredEvent, local: &Event, shown: &RemoteEvent, contex
 /// The provider has it; we have deleted it, or hold it without content.
 fn only_remote(stored: &StoredEvent, shown: &RemoteEvent, context: &Context) -> Plan {
     let Some(base) = &stored.base else {
+        if is_pending(stored) {
+            // Deleted here after its creation was sent: what has turned up is that creation.
+            let gone = Plan::new(Decision::PushDeletion, Reason::LocalDeleted, None, shown.detail);
+            return gone.pending(Some(shown.event.clone()));
+        }
         return Plan::new(Decision::Insert, Reason::Appeared, Some(shown.event.clone()), shown.detail);
     };
     let (remote, detail) = as_known(Some(base), stored, shown);

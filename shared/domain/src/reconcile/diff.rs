@@ -93,52 +93,103 @@ pub fn changes(before: Option<&Event>, after: Option<&Event>) -> Vec<FieldChange
         (None, None) => Vec::new(),
         (None, Some(_)) => vec![existence(None)],
         (Some(before), None) => vec![existence(serde_json::to_value(before).ok())],
-        (Some(before), Some(after)) => between(&Sheet::of(before), &Sheet::of(after)),
+        (Some(before), Some(after)) => {
+            between(&Sheet::of(before), &Sheet::of(after)).into_iter().map(Difference::spelled).collect()
+        }
     }
 }
 
 /// The atoms that changed, by instance.
 pub fn changed_atoms(before: &Event, after: &Event) -> BTreeSet<(Option<RecurrenceId>, Atom)> {
-    changes(Some(before), Some(after)).into_iter().map(|change| (change.instance, change.atom)).collect()
+    let differences = between(&Sheet::of(before), &Sheet::of(after));
+    differences.into_iter().map(|difference| (difference.instance, difference.atom)).collect()
 }
 
-fn between(before: &Sheet<'_>, after: &Sheet<'_>) -> Vec<FieldChange> {
-    let mut changes = Vec::new();
+/// One changed atom, its values not yet spelled out.
+struct Difference<'a> {
+    instance: Option<RecurrenceId>,
+    atom: Atom,
+    before: Says<'a>,
+    after: Says<'a>,
+}
+
+/// What one side says of an atom.
+enum Says<'a> {
+    Nothing,
+    Word(&'static str),
+    Fields(Face<'a>),
+}
+
+impl<'a> Says<'a> {
+    fn of(face: Option<Face<'a>>) -> Self {
+        face.map_or(Self::Nothing, Self::Fields)
+    }
+
+    /// Whether an instance takes place.
+    fn takes_place(instance: Option<&Instance<'_>>) -> Self {
+        Self::Word(if matches!(instance, Some(Instance::Cancelled)) { "cancelled" } else { "takes place" })
+    }
+
+    fn spelled(&self, atom: &Atom) -> Option<Value> {
+        match self {
+            Self::Nothing => None,
+            Self::Word(word) => Some(Value::from(*word)),
+            Self::Fields(face) => value(atom, face),
+        }
+    }
+}
+
+impl Difference<'_> {
+    fn spelled(self) -> FieldChange {
+        let (before, after) = (self.before.spelled(&self.atom), self.after.spelled(&self.atom));
+        FieldChange { instance: self.instance, atom: self.atom, before, after }
+    }
+}
+
+fn between<'a>(before: &Sheet<'a>, after: &Sheet<'a>) -> Vec<Difference<'a>> {
+    let mut differences = Vec::new();
+    let mut push = |atom, before, after| {
+        differences.push(Difference {
+            instance: None,
+            atom,
+            before: Says::of(before),
+            after: Says::of(after),
+        });
+    };
     let instances = match (&before.master, &after.master) {
         (Some(old), Some(new)) => {
             if !old.has_frame_of(new) {
-                changes.push(change(None, &Atom::When, Some(*old), Some(*new)));
+                push(Atom::When, Some(*old), Some(*new));
             }
             for atom in differing(old.fields, new.fields) {
-                changes.push(change(None, &atom, Some(*old), Some(*new)));
+                push(atom, Some(*old), Some(*new));
             }
             moved(before, Some(new)).instances
         }
         (None, None) => before.instances.clone(),
         (old, new) => {
-            changes.push(change(None, &Atom::Existence, *old, *new));
+            push(Atom::Existence, *old, *new);
             before.instances.clone()
         }
     };
     let keys: BTreeSet<&RecurrenceId> = instances.keys().chain(after.instances.keys()).collect();
     for key in keys {
-        instance_changes(*key, instances.get(key), after.instances.get(key), &mut changes);
+        instance_differences(*key, instances.get(key), after.instances.get(key), &mut differences);
     }
-    changes
+    differences
 }
 
-fn instance_changes(
+fn instance_differences<'a>(
     key: RecurrenceId,
-    before: Option<&Instance<'_>>,
-    after: Option<&Instance<'_>>,
-    changes: &mut Vec<FieldChange>,
+    before: Option<&Instance<'a>>,
+    after: Option<&Instance<'a>>,
+    differences: &mut Vec<Difference<'a>>,
 ) {
+    let instance = Some(key);
     let is_cancelled = |instance: Option<&Instance<'_>>| matches!(instance, Some(Instance::Cancelled));
     if is_cancelled(before) != is_cancelled(after) {
-        let word =
-            |instance| Some(Value::from(if is_cancelled(instance) { "cancelled" } else { "takes place" }));
-        let (before, after) = (word(before), word(after));
-        changes.push(FieldChange { instance: Some(key), atom: Atom::Existence, before, after });
+        let (before, after) = (Says::takes_place(before), Says::takes_place(after));
+        differences.push(Difference { instance, atom: Atom::Existence, before, after });
     }
     for atom in departures(before).union(&departures(after)) {
         let (old, new) = (own(before, atom), own(after, atom));
@@ -147,8 +198,10 @@ fn instance_changes(
             (old, new) => old.is_none() && new.is_none(),
         };
         if !is_unchanged {
-            let face = |fields| Face { fields, master: None };
-            changes.push(change(Some(key), atom, old.map(face), new.map(face)));
+            let says =
+                |fields: Option<&'a Fields>| Says::of(fields.map(|fields| Face { fields, master: None }));
+            let (before, after) = (says(old), says(new));
+            differences.push(Difference { instance, atom: atom.clone(), before, after });
         }
     }
 }
@@ -167,14 +220,4 @@ pub(super) fn own<'a>(instance: Option<&Instance<'a>>, atom: &Atom) -> Option<&'
         Some(Instance::Changed { fields, departs }) if departs.contains(atom) => Some(fields),
         _ => None,
     }
-}
-
-fn change(
-    instance: Option<RecurrenceId>,
-    atom: &Atom,
-    before: Option<Face<'_>>,
-    after: Option<Face<'_>>,
-) -> FieldChange {
-    let value = |face: Option<Face<'_>>| face.and_then(|face| value(atom, &face));
-    FieldChange { instance, atom: atom.clone(), before: value(before), after: value(after) }
 }

@@ -1,7 +1,7 @@
 //! What is to be done when two sides differ, as a value.
 //!
 //! Data passes downward: `canonical` says when two values mean the same, `version` hashes that form, `diff` names
-//! what changed, `merge` joins the changes of two sides, and `plan` decides by the table of cases. Nothing here
+//! what changed, `merge` joins the changes of two sides, and `table` decides by the cases and gives a `plan`. Nothing here
 //! reads a clock or knows a provider.
 
 mod anchor;

@@ -20,13 +20,13 @@ use crate::clock::Timestamp;
 use crate::model::{
     Body, End, Event, Fields, Master, Override, RecurrenceId, Rule, Series, Status, Uid, When,
 };
-use crate::recurrence::expand::{id_of, master_walls, start_of};
+use crate::recurrence::expand::{id_of, last_moment, master_walls, start_of};
 use crate::recurrence::generate::{self, Walk};
 use crate::recurrence::rule::{self, Recurrence};
 use crate::recurrence::zone::{ZoneClock, instant_of};
 
 /// Steps that matching ids to instances may cost for one series; some 50 ns each.
-const MATCH_STEPS: u64 = 400_000;
+const MATCH_STEPS: u64 = 100_000;
 
 /// Overrides and exclusions that a `RANGE` or an `EXRULE` is spread into.
 const SPREAD: usize = 1000;
@@ -306,17 +306,20 @@ fn spread_exception_rules(
         let mut steps = MATCH_STEPS;
         let (walls, is_complete) =
             master_walls(master, start.wall()..=NaiveDateTime::MAX, &mut steps, SPREAD);
-        let Some(last) = walls.last().copied() else { continue };
-        let mut excluded = BTreeSet::new();
+        let until = rule.until.map_or(NaiveDateTime::MAX, |until| last_moment(until, start));
         let mut steps = MATCH_STEPS;
-        let until = rule.until.map(|until| crate::recurrence::expand::last_moment(until, start));
-        let to = until.map_or(last, |until| until.min(last));
-        Walk::new(&rule, start.wall(), start.wall(), to, &mut steps).run(&mut |wall| {
-            excluded.insert(wall);
-            ControlFlow::Continue(())
-        });
-        let taken = walls.into_iter().filter(|wall| excluded.contains(wall));
-        exclusions.extend(taken.map(|wall| id_of(&start.with_wall(wall))));
+        for wall in walls.into_iter().filter(|wall| *wall <= until) {
+            let mut is_taken = wall == start.wall() && generate::is_match(&rule, wall);
+            if wall != start.wall() {
+                Walk::new(&rule, start.wall(), wall, wall, &mut steps).run(&mut |_| {
+                    is_taken = true;
+                    ControlFlow::Break(())
+                });
+            }
+            if is_taken {
+                exclusions.insert(id_of(&start.with_wall(wall)));
+            }
+        }
         if !is_complete {
             warn_once(warnings, format!("an EXRULE is applied to the first {SPREAD} instances"));
         }

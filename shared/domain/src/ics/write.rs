@@ -61,7 +61,7 @@ fn zones(event: &Event) -> BTreeMap<String, CustomZone> {
             if let Some(master) = &series.master {
                 note_fields(&master.fields);
                 master.additions.keys().for_each(|id| {
-                    note_fields(&Fields::new(start_of(*id, &master.fields.start), End::Unspecified))
+                    note_fields(&Fields::new(start_of(*id, &master.fields.start), End::Unspecified));
                 });
             }
             for over in series.overrides.values() {
@@ -351,11 +351,11 @@ pub(crate) fn duration(length: NominalDuration) -> String {
     };
     add(length.days, "D");
     if length.seconds > 0 {
-        let clock = [(hours, 'H'), (minutes, 'M'), (seconds, 'S')];
-        let clock: String =
-            clock.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-        text.push('T');
-        text.push_str(&clock);
+        add(hours, "H");
+        add(minutes, "M");
+        add(seconds, "S");
+        let clock = text.find('D').map_or(1, |day| day + 1);
+        text.insert(clock, 'T');
     } else if length.days == 0 {
         text.push_str("T0S");
     }
@@ -365,7 +365,7 @@ pub(crate) fn duration(length: NominalDuration) -> String {
 /// A `TRIGGER` so many seconds before; whole days as days.
 fn trigger(seconds_before: i64) -> String {
     let total = seconds_before.unsigned_abs();
-    let days = if total % 86_400 == 0 { total / 86_400 } else { 0 };
+    let days = if total.is_multiple_of(86_400) { total / 86_400 } else { 0 };
     let seconds = total - days * 86_400;
     let length = NominalDuration {
         days: u32::try_from(days).unwrap_or(u32::MAX),

@@ -1,22 +1,19 @@
-//! The instances of an event inside a window, and the span that all of them lie in.
+//! The instances of an event inside a window.
 //!
 //! Set = start ∪ rules ∪ additions − exclusions − overridden, then the overrides (RFC 5545 §3.8.5). Instances are
 //! worked out on read and never stored. An override that matches no instance is shown all the same: servers leave
 //! such behind after edits, and what was invited to stays visible.
-//!
-//! An end given as `DTEND` keeps the exact duration for every instance, one given as `DURATION` the nominal one
-//! (§3.8.5.3).
 
 use std::ops::{ControlFlow, Range};
 
-use chrono::{DateTime, Datelike, Days, Duration, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, Duration, NaiveDateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 
 use super::generate::{Ended, Walk};
+use super::length::Length;
 use super::rule::{Recurrence, Until};
 use super::zone::ZoneClock;
-use crate::clock::Timestamp;
-use crate::model::{Body, End, Event, Fields, Master, NominalDuration, Override, RecurrenceId, Series, When};
+use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Series, When};
 
 /// What an expansion may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +25,9 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// A tenth of a second and 10,000 instances.
+    /// A twentieth of a second and 10,000 instances.
     fn default() -> Self {
-        Self { steps: 2_000_000, instances: 10_000 }
+        Self { steps: 1_000_000, instances: 10_000 }
     }
 }
 
@@ -252,12 +249,12 @@ pub(crate) fn last_moment(until: Until, start: &When) -> NaiveDateTime {
 
 /// `UNTIL`: the latest wall time worth looking at, and the instant that decides where wall times repeat.
 #[derive(Debug, Clone, Copy)]
-struct Last {
-    wall: NaiveDateTime,
+pub(crate) struct Last {
+    pub(crate) wall: NaiveDateTime,
     instant: Option<DateTime<Utc>>,
 }
 
-fn last_of(until: Until, clock: &mut ZoneClock<'_>) -> Last {
+pub(crate) fn last_of(until: Until, clock: &mut ZoneClock<'_>) -> Last {
     match until {
         Until::Date(date) => Last {
             wall: date.and_hms_opt(23, 59, 59).unwrap_or_else(|| date.and_time(NaiveTime::MIN)),
@@ -288,201 +285,4 @@ pub fn start_of(id: RecurrenceId, master: &When) -> When {
         (RecurrenceId::Date(date), _) => master.with_wall(date.and_time(master.wall().time())),
         (RecurrenceId::Utc(instant), _) => When::Utc(instant),
     }
-}
-
-/// How long an instance lasts, by the form in which the end was given.
-struct Length<'a> {
-    kind: LengthKind,
-    end_clock: ZoneClock<'a>,
-    end_form: &'a When,
-}
-
-#[derive(Clone, Copy)]
-enum LengthKind {
-    /// Whole days, for dates.
-    Days(i64),
-    /// The difference of two wall times, for floating ones.
-    Wall(Duration),
-    /// The difference of two instants.
-    Exact(Duration),
-    /// Calendar days, then exact seconds.
-    Nominal(NominalDuration),
-}
-
-impl<'a> Length<'a> {
-    fn new(start: &'a When, end: &'a End, reader_zone: Tz) -> Self {
-        let (kind, end_form) = match end {
-            End::Unspecified if start.is_date() => (LengthKind::Days(1), start),
-            End::Unspecified => (LengthKind::Exact(Duration::zero()), start),
-            End::After(length) if start.is_date() => {
-                // a day's event cannot last a part of a day
-                let days = i64::from(length.days) + i64::from(length.seconds.div_ceil(86_400));
-                (LengthKind::Days(days.max(1)), start)
-            }
-            End::After(length) => (LengthKind::Nominal(*length), start),
-            End::At(at) => (Self::between(start, at, reader_zone), at),
-        };
-        Self { kind, end_clock: ZoneClock::of(end_form, reader_zone), end_form }
-    }
-
-    fn between(start: &When, end: &When, reader_zone: Tz) -> LengthKind {
-        match (start, end) {
-            (When::Date(from), When::Date(to)) => LengthKind::Days((*to - *from).num_days().max(1)),
-            (When::Floating(from), When::Floating(to)) => {
-                LengthKind::Wall((*to - *from).max(Duration::zero()))
-            }
-            _ => {
-                let (from, _) = ZoneClock::of(start, reader_zone).instant(start.wall());
-                let (to, _) = ZoneClock::of(end, reader_zone).instant(end.wall());
-                LengthKind::Exact((to - from).max(Duration::zero()))
-            }
-        }
-    }
-
-    fn longest(&self) -> Duration {
-        match self.kind {
-            LengthKind::Days(days) => Duration::try_days(days + 1).unwrap_or(Duration::MAX),
-            LengthKind::Wall(length) | LengthKind::Exact(length) => length,
-            LengthKind::Nominal(length) => {
-                Duration::days(i64::from(length.days)) + Duration::seconds(i64::from(length.seconds))
-            }
-        }
-    }
-
-    fn end_of(&mut self, start: &When, starts_at: DateTime<Utc>) -> (When, DateTime<Utc>) {
-        let wall = start.wall();
-        let form = match self.end_form {
-            // an instance of a series in UTC, or an addition in UTC, ends in the form of its end
-            When::Date(_) if !start.is_date() => start,
-            form => form,
-        };
-        match self.kind {
-            LengthKind::Days(days) => {
-                let end = add_days(wall, days);
-                (form.with_wall(end), self.end_clock.instant(end).0)
-            }
-            LengthKind::Wall(length) => {
-                let end = wall.checked_add_signed(length).unwrap_or(wall);
-                (form.with_wall(end), self.end_clock.instant(end).0)
-            }
-            LengthKind::Exact(length) if length.is_zero() => (start.clone(), starts_at),
-            LengthKind::Exact(length) => {
-                let ends_at = starts_at.checked_add_signed(length).unwrap_or(starts_at);
-                (form.with_wall(self.end_clock.wall(ends_at)), ends_at)
-            }
-            LengthKind::Nominal(length) => {
-                let days = add_days(wall, i64::from(length.days));
-                let day = if length.days == 0 { starts_at } else { self.end_clock.instant(days).0 };
-                let seconds = Duration::seconds(i64::from(length.seconds));
-                let ends_at = day.checked_add_signed(seconds).unwrap_or(day);
-                (start.with_wall(self.end_clock.wall(ends_at)), ends_at)
-            }
-        }
-    }
-}
-
-fn add_days(wall: NaiveDateTime, days: i64) -> NaiveDateTime {
-    u64::try_from(days).ok().and_then(|days| wall.checked_add_days(Days::new(days))).unwrap_or(wall)
-}
-
-/// The instants between which an event lies with all its instances, for indexed range reads.
-///
-/// All-day and floating events are widened to every zone on Earth: from 14 h before UTC to 12 h after it. The
-/// span may be wider than the instances, never narrower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The earliest start.
-    pub start: Timestamp,
-    /// The latest end, exclusive; `None` when the event never ends, or its end is too dear to find out.
-    pub end: Option<Timestamp>,
-}
-
-/// Steps spent on finding the last instance of a rule with `COUNT`; beyond that the series counts as endless.
-const SPAN_STEPS: u64 = 20_000;
-
-/// The span of an event.
-pub fn span(event: &Event) -> Span {
-    let mut span = Widest { start: None, end: None, is_endless: false };
-    match &event.body {
-        Body::Single(fields) => span.include(&fields.start, &fields.end),
-        Body::Series(series) => {
-            if let Some(master) = &series.master {
-                span.include_master(master);
-            }
-            for (id, over) in &series.overrides {
-                match over {
-                    Override::Changed(fields) => span.include(&fields.start, &fields.end),
-                    Override::Cancelled if series.master.is_none() => {
-                        let form = When::Floating(NaiveDateTime::default());
-                        span.include(&start_of(*id, &form), &End::Unspecified);
-                    }
-                    Override::Cancelled => {}
-                }
-            }
-        }
-    }
-    let start = span.start.unwrap_or(DateTime::UNIX_EPOCH);
-    let end = span.end.unwrap_or(start);
-    Span { start: Timestamp::from_utc(start), end: (!span.is_endless).then(|| Timestamp::from_utc(end)) }
-}
-
-struct Widest {
-    start: Option<DateTime<Utc>>,
-    end: Option<DateTime<Utc>>,
-    is_endless: bool,
-}
-
-impl Widest {
-    fn include(&mut self, start: &When, end: &End) {
-        let mut length = Length::new(start, end, Tz::UTC);
-        let (starts_at, _) = ZoneClock::of(start, Tz::UTC).instant(start.wall());
-        let (_, ends_at) = length.end_of(start, starts_at);
-        let is_local = start.zone().is_none() && !matches!(start, When::Utc(_));
-        let widen =
-            |instant: DateTime<Utc>, hours| if is_local { instant + Duration::hours(hours) } else { instant };
-        let (starts_at, ends_at) = (widen(starts_at, -14), widen(ends_at, 12));
-        self.start = Some(self.start.map_or(starts_at, |known| known.min(starts_at)));
-        self.end = Some(self.end.map_or(ends_at, |known| known.max(ends_at)));
-    }
-
-    fn include_master(&mut self, master: &Master) {
-        let fields = &master.fields;
-        self.include(&fields.start, &fields.end);
-        for (id, end) in &master.additions {
-            self.include(&start_of(*id, &fields.start), end.as_ref().unwrap_or(&fields.end));
-        }
-        let mut clock = ZoneClock::of(&fields.start, Tz::UTC);
-        for rule in master.rules.iter().filter_map(|rule| rule.0.parse::<Recurrence>().ok()) {
-            match last_wall(&rule, fields.start.wall(), &mut clock) {
-                Some(last) => self.include_around(&fields.start.with_wall(last), fields),
-                None => self.is_endless = true,
-            }
-        }
-    }
-
-    /// Includes an instance that starts at `start` at the latest.
-    fn include_around(&mut self, start: &When, fields: &Fields) {
-        let length = Length::new(&fields.start, &fields.end, Tz::UTC).longest();
-        let begin = start.wall();
-        let end = begin.checked_add_signed(length).unwrap_or(begin);
-        self.include(start, &End::At(start.with_wall(end)));
-        // nominal days across a change of the clocks
-        self.end = self.end.map(|end| end + Duration::hours(2));
-    }
-}
-
-/// The latest wall time of a rule, or a later one; `None` for an endless rule.
-fn last_wall(rule: &Recurrence, start: NaiveDateTime, clock: &mut ZoneClock<'_>) -> Option<NaiveDateTime> {
-    let until = rule.until.map(|until| last_of(until, clock).wall);
-    if rule.count.is_none() {
-        return until.map(|until| until.max(start));
-    }
-    let mut last = start;
-    let mut steps = SPAN_STEPS;
-    let to = until.unwrap_or(NaiveDateTime::MAX);
-    let ended = Walk::new(rule, start, start, to, &mut steps).run(&mut |wall| {
-        last = wall;
-        ControlFlow::Continue(())
-    });
-    (ended == Ended::Complete && last.year() < 9999).then_some(last).or(until)
 }

@@ -11,8 +11,12 @@
 
 use std::ops::ControlFlow;
 
-use chrono::{Datelike, Days, Duration, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Weekday};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
+use super::clock_periods::{
+    ClockLimits, LAST_SECOND, at_positions, clock_unit, offsets_in_period, seconds_of,
+};
+use super::day_filter::{DayFilter, days_in_month, days_in_year};
 use super::rule::{Frequency, Recurrence};
 
 /// Why a walk ended.
@@ -206,18 +210,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Hours, minutes and seconds: one period at a time, jumping where a coarser limit fails.
+    /// Hours, minutes and seconds: one period at a time, jumping where a coarser limit fails. In whole seconds,
+    /// because these rules can have billions of periods.
     fn by_clock(&mut self, emit: &mut dyn FnMut(NaiveDateTime) -> ControlFlow<()>) -> ControlFlow<Ended> {
-        let unit = match self.rule.frequency {
-            Frequency::Hourly => 3600,
-            Frequency::Minutely => 60,
-            _ => 1,
-        };
-        let origin = truncate(self.start, unit);
+        let unit = clock_unit(self.rule.frequency);
+        let (start, from, to) =
+            (seconds_of(self.start), seconds_of(self.from), seconds_of(self.to).min(LAST_SECOND));
+        let origin = start - start.rem_euclid(unit);
         let step = i64::from(self.rule.interval).saturating_mul(unit);
+        let offsets = offsets_in_period(self.rule, self.start, unit);
+        let Some(longest) = offsets.last().copied() else { return ControlFlow::Continue(()) };
+        let mut limits = ClockLimits::new(self.rule, unit);
         let mut index = 0;
-        if self.from > origin && (self.rule.count.is_none() || self.rule.is_plain()) {
-            index = ((self.from - origin).num_seconds() / step).max(0);
+        if from > origin && (self.rule.count.is_none() || self.rule.is_plain()) {
+            index = (from - origin) / step;
             if let Some(count) = self.rule.count {
                 index = index.min(i64::try_from(count).unwrap_or(i64::MAX));
                 self.counted = self.counted.max(u64::try_from(index).unwrap_or(0));
@@ -228,70 +234,29 @@ impl<'a> Walk<'a> {
         }
         loop {
             self.spend(1)?;
-            let Some(moment) = index
-                .checked_mul(step)
-                .and_then(Duration::try_seconds)
-                .and_then(|offset| origin.checked_add_signed(offset))
-                .filter(|moment| moment.year() <= LAST_YEAR && *moment <= self.to)
-            else {
-                return ControlFlow::Continue(());
-            };
-            if let Some(next) = self.excluded_until(moment, unit) {
-                let ahead = (next - origin).num_seconds();
+            let moment =
+                index.checked_mul(step).and_then(|ahead| origin.checked_add(ahead)).filter(|at| *at <= to);
+            let Some(moment) = moment else { return ControlFlow::Continue(()) };
+            if let Some(next) = limits.excluded_until(moment, &self.days) {
+                let ahead = next - origin;
                 index = (ahead / step + i64::from(ahead % step != 0)).max(index + 1);
                 continue;
             }
-            self.fill_clock(moment, unit);
-            let batch = std::mem::take(&mut self.batch);
-            for wall in &batch {
-                self.offer(*wall, emit)?;
-            }
-            self.batch = batch;
             index += 1;
-        }
-    }
-
-    /// Where to go on when `moment` lies in a day, hour or minute that a limit excludes.
-    fn excluded_until(&self, moment: NaiveDateTime, unit: i64) -> Option<NaiveDateTime> {
-        let excludes = |list: &[u8], value: u32| {
-            !list.is_empty() && !list.iter().any(|allowed| u32::from(*allowed) == value)
-        };
-        if !self.days.allows_day(moment.date()) {
-            return moment.date().succ_opt().map(|day| day.and_time(NaiveTime::MIN));
-        }
-        if excludes(&self.rule.by_hour, moment.hour()) {
-            return truncate(moment, 3600).checked_add_signed(Duration::hours(1));
-        }
-        if unit < 3600 && excludes(&self.rule.by_minute, moment.minute()) {
-            return truncate(moment, 60).checked_add_signed(Duration::minutes(1));
-        }
-        if unit < 60 && excludes(&self.rule.by_second, moment.second()) {
-            return moment.checked_add_signed(Duration::seconds(1));
-        }
-        None
-    }
-
-    fn fill_clock(&mut self, moment: NaiveDateTime, unit: i64) {
-        self.batch.clear();
-        let or = |list: &[u8], value: u32| -> Vec<u32> {
-            if list.is_empty() { vec![value] } else { list.iter().map(|item| u32::from(*item)).collect() }
-        };
-        match unit {
-            1 => self.batch.push(moment),
-            60 => {
-                let seconds = or(&self.rule.by_second, self.start.second());
-                self.batch.extend(seconds.into_iter().filter_map(|second| moment.with_second(second)));
+            // a whole period before the window is only counted
+            let some = u64::try_from(offsets.len()).unwrap_or(u64::MAX);
+            let is_below = |count: u64| self.counted.saturating_add(some) < count;
+            if moment > start && moment.saturating_add(longest) < from && self.rule.count.is_none_or(is_below)
+            {
+                self.counted = self.counted.saturating_add(some);
+                continue;
             }
-            _ => {
-                let seconds = or(&self.rule.by_second, self.start.second());
-                for minute in or(&self.rule.by_minute, self.start.minute()) {
-                    let moment = moment.with_minute(minute);
-                    self.batch.extend(seconds.iter().filter_map(|second| moment?.with_second(*second)));
+            for offset in &offsets {
+                let wall = DateTime::from_timestamp(moment + offset, 0).map(|at| at.naive_utc());
+                if let Some(wall) = wall {
+                    self.offer(wall, emit)?;
                 }
             }
-        }
-        if !self.rule.by_position.is_empty() {
-            self.batch = at_positions(&self.batch, &self.rule.by_position);
         }
     }
 }
@@ -302,42 +267,14 @@ pub(crate) fn is_match(rule: &Recurrence, start: NaiveDateTime) -> bool {
     let walk = Walk::new(rule, start, start, start, &mut steps);
     match rule.frequency {
         Frequency::Hourly | Frequency::Minutely | Frequency::Secondly => {
-            walk.excluded_until(start, 1).is_none()
+            ClockLimits::new(rule, 1).excluded_until(seconds_of(start), &walk.days).is_none()
         }
         _ => walk.days.allows_day(start.date()) && walk.times.contains(&start.time()),
     }
 }
 
-fn truncate(moment: NaiveDateTime, unit: i64) -> NaiveDateTime {
-    let second = i64::from(moment.num_seconds_from_midnight());
-    moment.checked_sub_signed(Duration::seconds(second % unit)).unwrap_or(moment)
-}
-
 fn month_index(date: NaiveDate) -> i64 {
     i64::from(date.year()) * 12 + i64::from(date.month0())
-}
-
-fn days_in_year(year: i32) -> u32 {
-    NaiveDate::from_yo_opt(year, 366).map_or(365, |_| 366)
-}
-
-fn days_in_month(first: NaiveDate) -> u32 {
-    (28..=31).rev().find(|day| first.with_day(*day).is_some()).unwrap_or(28)
-}
-
-/// The elements of a sorted set at `positions`, negative ones from its end; sorted, each once.
-fn at_positions(set: &[NaiveDateTime], positions: &[i16]) -> Vec<NaiveDateTime> {
-    let mut picked: Vec<NaiveDateTime> = positions
-        .iter()
-        .filter_map(|position| {
-            let distance = usize::from(position.unsigned_abs());
-            let index = if *position > 0 { distance.checked_sub(1) } else { set.len().checked_sub(distance) };
-            set.get(index?).copied()
-        })
-        .collect();
-    picked.sort_unstable();
-    picked.dedup();
-    picked
 }
 
 /// The times of a day at which a rule of days and more happens.
@@ -358,162 +295,10 @@ fn times_of_day(rule: &Recurrence, start: NaiveDateTime) -> Vec<NaiveTime> {
     times
 }
 
-/// Which days a rule allows.
-#[derive(Debug)]
-struct DayFilter {
-    frequency: Frequency,
-    months: u16,
-    month_days: Vec<i8>,
-    year_days: Vec<i16>,
-    week_numbers: Vec<i8>,
-    week_start: Weekday,
-    /// Days of the week without ordinal, one bit each.
-    weekdays: u8,
-    nth_weekdays: Vec<(i8, Weekday)>,
-    /// Whether ordinals count within the year instead of the month.
-    is_nth_of_year: bool,
-}
-
-impl DayFilter {
-    fn new(rule: &Recurrence, start: NaiveDateTime) -> Self {
-        use Frequency::{Monthly, Weekly, Yearly};
-        let mut filter = Self {
-            frequency: rule.frequency,
-            months: rule.by_month.iter().fold(0, |mask, month| mask | 1 << month),
-            month_days: rule.by_month_day.clone(),
-            year_days: rule.by_year_day.clone(),
-            week_numbers: rule.by_week_number.clone(),
-            week_start: rule.week_start,
-            weekdays: 0,
-            nth_weekdays: Vec::new(),
-            is_nth_of_year: rule.frequency == Yearly && rule.by_month.is_empty(),
-        };
-        for (ordinal, day) in &rule.by_day {
-            if *ordinal == 0 || !matches!(rule.frequency, Yearly | Monthly) {
-                filter.weekdays |= 1 << day.num_days_from_monday();
-            } else {
-                filter.nth_weekdays.push((*ordinal, *day));
-            }
-        }
-        let day = i8::try_from(start.day()).unwrap_or(1);
-        let says_day =
-            !rule.by_month_day.is_empty() || !rule.by_year_day.is_empty() || !rule.by_day.is_empty();
-        match rule.frequency {
-            Yearly | Weekly if !says_day && !rule.by_week_number.is_empty() => {
-                filter.weekdays = 1 << start.weekday().num_days_from_monday();
-            }
-            Yearly if !says_day => {
-                if filter.months == 0 {
-                    filter.months = 1 << start.month();
-                }
-                filter.month_days = vec![day];
-            }
-            Monthly if !says_day => filter.month_days = vec![day],
-            Weekly if !says_day => filter.weekdays = 1 << start.weekday().num_days_from_monday(),
-            _ => {}
-        }
-        filter
-    }
-
-    /// Calls `found` with each allowed day of a period, in order.
-    fn each(&self, first: NaiveDate, length: u32, mut found: impl FnMut(NaiveDate)) {
-        // a lone day of the month is found at once
-        if let ([day], true) = (self.month_days.as_slice(), self.is_month_day_only()) {
-            match self.frequency {
-                Frequency::Monthly => return self.month_day(first, *day).into_iter().for_each(found),
-                Frequency::Yearly => {
-                    for month in 1..=12 {
-                        let day = first.with_month(month).and_then(|first| self.month_day(first, *day));
-                        day.into_iter().for_each(&mut found);
-                    }
-                    return;
-                }
-                _ => {}
-            }
-        }
-        let mut day = Some(first);
-        for _ in 0..length {
-            let Some(date) = day else { return };
-            if self.allows_day(date) {
-                found(date);
-            }
-            day = date.succ_opt();
-        }
-    }
-
-    fn is_month_day_only(&self) -> bool {
-        self.year_days.is_empty()
-            && self.week_numbers.is_empty()
-            && self.weekdays == 0
-            && self.nth_weekdays.is_empty()
-    }
-
-    fn month_day(&self, first: NaiveDate, day: i8) -> Option<NaiveDate> {
-        if self.months != 0 && self.months & (1 << first.month()) == 0 {
-            return None;
-        }
-        let number = u32::from(day.unsigned_abs());
-        first.with_day(if day > 0 { number } else { (days_in_month(first) + 1).checked_sub(number)? })
-    }
-
-    fn allows_day(&self, date: NaiveDate) -> bool {
-        if self.months != 0 && self.months & (1 << date.month()) == 0 {
-            return false;
-        }
-        if !self.allows_weekday(date) {
-            return false;
-        }
-        let is_listed = |list_is_empty: bool, from_start: u32, length: u32, has: &dyn Fn(i32) -> bool| {
-            let from_start = i32::try_from(from_start).unwrap_or(0);
-            list_is_empty || has(from_start) || has(from_start - i32::try_from(length).unwrap_or(0) - 1)
-        };
-        is_listed(
-            self.month_days.is_empty(),
-            date.day(),
-            days_in_month(date.with_day(1).unwrap_or(date)),
-            &|n| self.month_days.iter().any(|day| i32::from(*day) == n),
-        ) && is_listed(self.year_days.is_empty(), date.ordinal(), days_in_year(date.year()), &|n| {
-            self.year_days.iter().any(|day| i32::from(*day) == n)
-        }) && (self.week_numbers.is_empty() || self.allows_week(date))
-    }
-
-    fn allows_weekday(&self, date: NaiveDate) -> bool {
-        if self.weekdays == 0 && self.nth_weekdays.is_empty() {
-            return true;
-        }
-        let weekday = date.weekday();
-        if self.weekdays & (1 << weekday.num_days_from_monday()) != 0 {
-            return true;
-        }
-        if !self.nth_weekdays.iter().any(|(_, day)| *day == weekday) {
-            return false;
-        }
-        let (position, length) = if self.is_nth_of_year {
-            (date.ordinal(), days_in_year(date.year()))
-        } else {
-            (date.day(), days_in_month(date.with_day(1).unwrap_or(date)))
-        };
-        let nth = |days: u32| i8::try_from((days - 1) / 7 + 1).unwrap_or(i8::MAX);
-        let (from_start, from_end) = (nth(position), -nth(length + 1 - position));
-        self.nth_weekdays
-            .iter()
-            .any(|(ordinal, day)| *day == weekday && (*ordinal == from_start || *ordinal == from_end))
-    }
-
-    /// Whether the week of `date` is among the week numbers; a week is of the year that has four of its days.
-    fn allows_week(&self, date: NaiveDate) -> bool {
-        let middle =
-            |date: NaiveDate| date.week(self.week_start).checked_first_day()?.checked_add_days(Days::new(3));
-        let number = |middle: NaiveDate| i8::try_from(middle.ordinal0() / 7 + 1).unwrap_or(0);
-        let Some(of) = middle(date) else { return false };
-        let last = NaiveDate::from_ymd_opt(of.year(), 12, 28).and_then(middle).map_or(52, number);
-        let week = number(of);
-        self.week_numbers.iter().any(|listed| *listed == week || *listed == week - last - 1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::Duration;
+
     use super::*;
 
     fn days(rule: &str, start: &str, most: usize) -> Vec<String> {

@@ -8,14 +8,19 @@
 //! (common in the wild) and zones that came with the event, does not count a start that its rule does not match,
 //! and searches for instances of an impossible rule (30 February) for 0.4 s and of a hostile one for minutes.
 
+pub(crate) mod clock_periods;
 pub(crate) mod custom_zone;
+pub(crate) mod day_filter;
 pub mod expand;
 pub(crate) mod generate;
+pub(crate) mod length;
 pub mod regime;
 pub mod rule;
+pub mod span;
 pub mod windows_zones;
 pub mod zone;
 
-pub use expand::{Budget, Expansion, Instance, Span, expand, span};
+pub use expand::{Budget, Expansion, Instance, expand};
 pub use rule::{Recurrence, RuleError};
+pub use span::{Span, span};
 pub use zone::{Adjusted, EmbeddedZone};

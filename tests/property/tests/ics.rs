@@ -1,0 +1,189 @@
+//! iCalendar text: what is written is read again, and nothing hostile hurts (law 34).
+
+use std::time::{Duration, Instant};
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::ics::{self, IcsError, Item, Limits};
+use calfleet_domain::model::Event;
+use calfleet_domain::recurrence::{Budget, expand, span};
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::generators::{a_series, a_single, an_orphan};
+
+fn read_one(text: &str) -> Event {
+    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+    assert_eq!(document.items.len(), 1, "{text}");
+    match document.items.into_iter().next() {
+        Some(Item::Read(object)) => {
+            assert_eq!(object.raw, text);
+            object.event
+        }
+        other => panic!("{other:?} of\n{text}"),
+    }
+}
+
+/// The text with its lines folded elsewhere, ended otherwise, and its properties in another order.
+fn disguised(text: &str, width: usize) -> String {
+    let unfolded = text.replace("\r\n ", "");
+    let mut lines = Vec::new();
+    for line in unfolded.lines() {
+        let letters: Vec<char> = line.chars().collect();
+        let folded: Vec<String> = letters.chunks(width).map(|chunk| chunk.iter().collect()).collect();
+        lines.push(folded.join("\n\t"));
+    }
+    lines.join("\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_single_event_survives_writing_and_reading(event in a_single()) {
+        prop_assert_eq!(read_one(&ics::write(&event, Timestamp(0))), event);
+    }
+
+    #[test]
+    fn a_series_survives_writing_and_reading(event in a_series()) {
+        prop_assert_eq!(read_one(&ics::write(&event, Timestamp(0))), event);
+    }
+
+    #[test]
+    fn an_invitation_to_instances_survives_writing_and_reading(event in an_orphan()) {
+        prop_assert_eq!(read_one(&ics::write(&event, Timestamp(0))), event);
+    }
+
+    #[test]
+    fn folding_and_line_ends_mean_nothing(event in a_single(), width in 20_usize..200) {
+        prop_assert_eq!(read_one(&disguised(&ics::write(&event, Timestamp(0)), width)), event);
+    }
+
+    #[test]
+    fn no_line_is_longer_than_allowed(event in a_series()) {
+        let text = ics::write(&event, Timestamp(0));
+        prop_assert!(text.split("\r\n").all(|line| line.len() <= 75));
+    }
+}
+
+#[test]
+fn mutated_documents_neither_stop_nor_hurt_the_reader() {
+    let seeds: Vec<Vec<u8>> = crate::corpus::names().iter().map(|name| crate::corpus::file(name)).collect();
+    let mut chance = SmallRng::seed_from_u64(34);
+    let window = "2026-01-01T00:00:00Z".parse().unwrap().."2027-01-01T00:00:00Z".parse().unwrap();
+    let budget = Budget { steps: 100_000, instances: 1000 };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut done = 0;
+    while done < 10_000 && Instant::now() < deadline {
+        let mut text = seeds[chance.random_range(0..seeds.len())].clone();
+        for _ in 0..chance.random_range(1..8) {
+            mutate(&mut text, &seeds, &mut chance);
+        }
+        let begun = Instant::now();
+        if let Ok(document) = ics::read(&text, Some(Tz::Europe__Paris), &Limits::default()) {
+            for item in &document.items {
+                if let Item::Read(object) = item {
+                    let _found = expand(&object.event, window.clone(), Tz::Europe__Paris, &budget);
+                    let _span = span(&object.event);
+                    let _text = ics::write(&object.event, Timestamp(0));
+                }
+            }
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?} for\n{}", String::from_utf8_lossy(&text));
+        done += 1;
+    }
+    assert!(done >= 1000, "only {done} documents in a minute");
+}
+
+fn mutate(text: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut SmallRng) {
+    let at = |chance: &mut SmallRng, text: &[u8]| chance.random_range(0..=text.len());
+    match chance.random_range(0..7) {
+        0 if !text.is_empty() => {
+            let index = chance.random_range(0..text.len());
+            text[index] = chance.random();
+        }
+        1 => text.truncate(at(chance, text)),
+        2 => {
+            let (from, to) = (at(chance, text), at(chance, text));
+            text.drain(from.min(to)..from.max(to));
+        }
+        3 => {
+            let other = &seeds[chance.random_range(0..seeds.len())];
+            let (from, to) = (at(chance, other), at(chance, other));
+            let piece = other[from.min(to)..from.max(to)].to_vec();
+            let index = at(chance, text);
+            text.splice(index..index, piece);
+        }
+        4 => {
+            let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+            let line = lines[chance.random_range(0..lines.len())].to_vec();
+            let index = at(chance, text);
+            text.splice(index..index, [line, b"\r\n".to_vec()].concat());
+        }
+        5 => {
+            const SPITE: [&[u8]; 9] = [
+                b"\r\nRRULE:FREQ=SECONDLY\r\n",
+                b"\r\nRRULE:FREQ=MINUTELY;BYSECOND=1,2;COUNT=99999999\r\n",
+                b"\r\nEXRULE:FREQ=SECONDLY\r\n",
+                b"\r\nBEGIN:VEVENT\r\n",
+                b"\r\nEND:VCALENDAR\r\n",
+                b"00010101T000000",
+                b"99991231T235959Z",
+                b"\xff\xfe\0",
+                b"DURATION:P36500D\r\n",
+            ];
+            let index = at(chance, text);
+            text.splice(index..index, SPITE[chance.random_range(0..SPITE.len())].iter().copied());
+        }
+        _ => {
+            let digits: Vec<usize> = (0..text.len()).filter(|index| text[*index].is_ascii_digit()).collect();
+            if !digits.is_empty() {
+                let index = digits[chance.random_range(0..digits.len())];
+                text[index] = b'0' + chance.random_range(0..10);
+            }
+        }
+    }
+}
+
+#[test]
+fn large_content_costs_bounded_time_and_is_kept_whole() {
+    let begun = Instant::now();
+    let guests: String =
+        (0..10_000).map(|n| format!("ATTENDEE;CN=\"Guest {n}\":mailto:guest{n}@example.com\r\n")).collect();
+    let long = "x".repeat(10 << 20);
+    let text = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:guests\r\nDTSTART:20260101T000000Z\r\n{guests}END:VEVENT\r\n\
+         BEGIN:VEVENT\r\nUID:long\r\nDTSTART:20260101T000000Z\r\nDESCRIPTION:{long}\r\nEND:VEVENT\r\n\
+         BEGIN:VEVENT\r\nUID:fine\r\nDTSTART:20260101T000000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    );
+
+    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+
+    let [
+        Item::Unreadable { reason: guests_reason, raw, .. },
+        Item::Unreadable { reason, raw: long_raw, .. },
+        Item::Read(fine),
+    ] = document.items.as_slice()
+    else {
+        panic!("{}", document.items.len())
+    };
+    assert!(guests_reason.contains("10000 attendees"), "{guests_reason}");
+    assert!(raw.contains("guest9999@example.com"));
+    assert!(reason.contains("DESCRIPTION has"), "{reason}");
+    assert!(long_raw.len() > long.len());
+    assert_eq!(fine.event.uid.as_str(), "fine");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_is_no_calendar_and_what_was_cut_off_is_said() {
+    let read = |text: &str| ics::read(text.as_bytes(), None, &Limits::default());
+
+    assert!(matches!(read("<!DOCTYPE html><html>"), Err(IcsError::NotCalendar(_))));
+    assert!(matches!(read(""), Err(IcsError::NotCalendar(_))));
+    let cut = read("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART:20260101T000000Z\r\nSUMM").unwrap();
+    assert!(cut.is_truncated);
+    assert!(matches!(cut.items.as_slice(), [Item::Unreadable { .. }]));
+}

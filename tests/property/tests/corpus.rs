@@ -15,7 +15,7 @@ pub(crate) fn names() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".ics"))
+        .filter(|name| name.contains(".ics"))
         .collect();
     names.sort();
     names

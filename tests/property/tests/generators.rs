@@ -34,7 +34,7 @@ pub(crate) fn a_rule() -> impl Strategy<Value = String> {
             let mut text = format!("FREQ={frequency};INTERVAL={interval};WKST={week_start}");
             let mut add = |name: &str, values: Vec<String>| {
                 if !values.is_empty() {
-                    text.push_str(&format!(";{name}={}", values.join(",")));
+                    text.extend([";", name, "=", &values.join(",")]);
                 }
             };
             add("BYDAY", days.into_iter().map(str::to_owned).collect());
@@ -254,10 +254,11 @@ pub(crate) fn an_orphan() -> impl Strategy<Value = Event> {
     })
 }
 
+/// Original start, start, end and title of an instance.
+type Seen = (Option<RecurrenceId>, DateTime<Utc>, DateTime<Utc>, Option<String>);
+
 /// What can be compared of an expansion without its borrowed fields' stamps.
-pub(crate) fn whole(
-    expansion: &Expansion<'_>,
-) -> Vec<(Option<RecurrenceId>, DateTime<Utc>, DateTime<Utc>, Option<String>)> {
+pub(crate) fn whole(expansion: &Expansion<'_>) -> Vec<Seen> {
     let row = |instance: &calfleet_domain::recurrence::Instance<'_>| {
         (instance.recurrence_id, instance.starts_at, instance.ends_at, instance.fields.title.clone())
     };

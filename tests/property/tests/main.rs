@@ -1,4 +1,5 @@
 //! Laws of the pure core, over generated cases and the corpus.
+#![cfg(test)]
 
 mod corpus;
 mod generators;

@@ -6,5 +6,6 @@
 
 pub mod caldav;
 pub mod driver;
+pub mod feed;
 pub mod http;
 pub mod registry;

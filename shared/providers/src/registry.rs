@@ -13,6 +13,7 @@ use url::Url;
 use crate::caldav::driver::{CaldavDriver, Surroundings};
 use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
+use crate::feed::driver::FeedDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
 
@@ -135,7 +136,8 @@ impl Registry {
                 }
                 Ok(Arc::new(CaldavDriver::open(account, &self.surroundings)))
             }
-            other => {
+            ProviderKind::Feed => Ok(Arc::new(FeedDriver::open(account, &self.surroundings))),
+            other @ (ProviderKind::Google | ProviderKind::Microsoft) => {
                 let action = format!("be connected yet ({other})");
                 Err(DriverError::new(OPEN, FailureClass::Permanent, Problem::Unsupported { action }))
             }

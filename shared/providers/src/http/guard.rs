@@ -240,3 +240,137 @@ impl Resolve for GuardedResolver {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(change: impl FnOnce(&mut HttpSettings)) -> AddressPolicy {
+        let mut settings = HttpSettings::default();
+        change(&mut settings);
+        AddressPolicy::of(&settings)
+    }
+
+    fn check(policy: &AddressPolicy, url: &str) -> Result<Scheme, &'static str> {
+        policy.check_url(&Url::parse(url).unwrap()).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn no_spelling_of_a_private_address_gets_through() {
+        let strict = policy(|_| {});
+
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "017700000001",
+            "127.0.0.1.",
+            "0",
+            "0.0.0.0",
+            "10.1.2.3",
+            "0xa.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "192.168.257",
+            "100.64.0.1",
+            "169.254.169.254",
+            "0xa9fea9fe",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "198.18.0.1",
+            "\u{ff11}\u{ff12}\u{ff17}.0.0.1",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[0:0:0:0:0:ffff:a00:1]",
+            "[::127.0.0.1]",
+            "[::ffff:0:10.0.0.1]",
+            "[64:ff9b::10.0.0.1]",
+            "[64:ff9b:1::1]",
+            "[2002:7f00:1::]",
+            "[2002:c0a8:1::1]",
+            "[2001:0:0a00:1::1]",
+            "[fe80::1]",
+            "[fec0::1]",
+            "[fc00::1]",
+            "[fd00:ec2::254]",
+            "[ff02::1]",
+            "[2001:db8::1]",
+            "[100::1]",
+            "[4000::1]",
+        ] {
+            assert_eq!(check(&strict, &format!("https://{host}/")), Err("address_not_allowed"), "{host}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_and_names_get_through() {
+        let strict = policy(|_| {});
+
+        for host in ["93.184.216.34", "[2606:2800:220:1::1]", "[::ffff:93.184.216.34]", "dav.example.com"] {
+            assert_eq!(check(&strict, &format!("https://{host}/")), Ok(Scheme::Https), "{host}");
+        }
+    }
+
+    #[test]
+    fn ports_and_schemes_are_those_that_the_operator_named() {
+        let strict = policy(|_| {});
+        let lan = policy(|settings| {
+            settings.allowed_networks = vec!["192.168.0.0/16".parse().unwrap()];
+            settings.allowed_ports = vec![80, 5232];
+        });
+
+        assert_eq!(check(&strict, "https://dav.example.com:22/"), Err("port_not_allowed"));
+        assert_eq!(check(&strict, "https://dav.example.com:8443/"), Ok(Scheme::Https));
+        assert_eq!(check(&strict, "http://dav.example.com/"), Err("insecure_url"));
+        assert_eq!(check(&strict, "ftp://dav.example.com/"), Err("invalid_url"));
+        assert_eq!(check(&lan, "http://192.168.1.2:5232/"), Ok(Scheme::Http));
+        assert_eq!(check(&lan, "http://[::ffff:192.168.1.2]:5232/"), Ok(Scheme::Http));
+        assert_eq!(check(&lan, "http://93.184.216.34/"), Err("insecure_url"));
+        assert_eq!(check(&lan, "http://10.0.0.1:5232/"), Err("address_not_allowed"));
+        assert_eq!(check(&lan, "http://192.168.1.2:6379/"), Err("port_not_allowed"));
+    }
+
+    /// Answers with the next of its answers each time.
+    #[derive(Debug)]
+    struct Rebinding(std::sync::Mutex<Vec<Vec<IpAddr>>>);
+
+    #[async_trait]
+    impl Lookup for Rebinding {
+        async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(self.0.lock().unwrap().remove(0))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_answer_is_judged_each_time() {
+        let (public, private): (IpAddr, IpAddr) =
+            ("93.184.216.34".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let name = Rebinding(std::sync::Mutex::new(vec![vec![public], vec![private], vec![private, public]]));
+        let strict = policy(|_| {});
+
+        let first = resolve(Scheme::Https, &strict, &name, "x").await;
+        let second = resolve(Scheme::Https, &strict, &name, "x").await;
+        let mixed = resolve(Scheme::Https, &strict, &name, "x").await;
+
+        assert_eq!(first.unwrap(), [SocketAddr::new(public, 0)]);
+        assert!(matches!(second, Err(Refusal::Private)));
+        assert_eq!(mixed.unwrap(), [SocketAddr::new(public, 0)]);
+    }
+
+    #[tokio::test]
+    async fn plain_http_reaches_allowed_networks_only() {
+        let (public, lan): (IpAddr, IpAddr) = ("93.184.216.34".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let name = Rebinding(std::sync::Mutex::new(vec![vec![public], vec![public, lan]]));
+        let policy = policy(|settings| settings.allowed_networks = vec!["10.0.0.0/8".parse().unwrap()]);
+
+        assert!(matches!(resolve(Scheme::Http, &policy, &name, "x").await, Err(Refusal::Insecure)));
+        assert_eq!(resolve(Scheme::Http, &policy, &name, "x").await.unwrap(), [SocketAddr::new(lan, 0)]);
+    }
+}

@@ -94,3 +94,42 @@ fn decode<D: Write>(
     decoder.write_all(piece).and_then(|()| decoder.flush()).map_err(InflateError::Damaged)?;
     Ok(std::mem::take(output(decoder)))
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Bytes {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).unwrap();
+        Bytes::from(encoder.finish().unwrap())
+    }
+
+    #[test]
+    fn a_body_is_unpacked_in_any_pieces() {
+        let packed = gzip(&b"BEGIN:VCALENDAR\r\n".repeat(5_000));
+        let mut inflater = Inflater::for_coding(Some("GZIP")).unwrap();
+
+        let text: Vec<u8> = packed
+            .chunks(7)
+            .flat_map(|piece| inflater.feed(Bytes::copy_from_slice(piece), u64::MAX).unwrap().to_vec())
+            .collect();
+
+        assert_eq!(text, b"BEGIN:VCALENDAR\r\n".repeat(5_000));
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_by_the_limit_and_by_the_ratio() {
+        let bomb = gzip(&vec![b'0'; 40 << 20]);
+
+        let over_limit = Inflater::for_coding(Some("gzip")).unwrap().feed(bomb.clone(), 1 << 16);
+        let over_ratio = Inflater::for_coding(Some("gzip")).unwrap().feed(bomb, u64::MAX);
+
+        assert!(matches!(over_limit, Err(InflateError::TooLarge)));
+        assert!(matches!(over_ratio, Err(InflateError::Ratio)));
+        assert!(matches!(Inflater::for_coding(Some("br")), Err(InflateError::UnknownCoding)));
+    }
+}

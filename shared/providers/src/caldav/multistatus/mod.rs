@@ -48,7 +48,9 @@ impl From<QuickError> for XmlError {
                 | SyntaxError::UnclosedCData
                 | SyntaxError::UnclosedComment
                 | SyntaxError::UnclosedXmlDecl
-                | SyntaxError::UnclosedPI,
+                | SyntaxError::UnclosedPI
+                | SyntaxError::UnclosedSingleQuotedAttributeValue
+                | SyntaxError::UnclosedDoubleQuotedAttributeValue,
             )
             | QuickError::IllFormed(IllFormedError::MissingEndTag(_)) => Self::Truncated,
             other => Self::Malformed(Box::new(other)),
@@ -193,7 +195,8 @@ impl Multistatus {
     fn close(&mut self) -> Result<Option<Part>, XmlError> {
         let Some(element) = self.stack.pop() else { return Ok(None) };
         let parent = self.stack.last().copied();
-        if self.is_over_limit && element != Element::CalendarData {
+        let is_data = element == Element::CalendarData && parent == Some(Element::Prop);
+        if self.is_over_limit && !is_data {
             return Err(XmlError::Hostile("one of its texts is too long"));
         }
         match (parent, element) {
@@ -222,7 +225,7 @@ impl Multistatus {
     /// A property's own text.
     fn property(&mut self, property: Element) {
         if property == Element::CalendarData {
-            self.found.calendar_data = Some(if self.is_over_limit {
+            self.found.calendar_data = Some(if std::mem::take(&mut self.is_over_limit) {
                 CalendarData::TooLarge
             } else {
                 CalendarData::Text(std::mem::take(&mut self.text))
@@ -385,3 +388,6 @@ pub(super) fn conditions(body: &[u8]) -> Vec<Element> {
     }
     if found.contains(&Element::Error) { found } else { Vec::new() }
 }
+
+#[cfg(test)]
+mod tests;

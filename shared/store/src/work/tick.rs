@@ -2,8 +2,7 @@
 //!
 //! The oldest ready rows of a lane are ranked within their organization, four for every place there is, so that one
 //! organization's backlog does not push the others' few rows back. When a backlog is deeper than that, half of the
-//! places go to the organizations in turn ([`Fairness`] remembers whose turn it is), three rows each. SQLite, where
-//! one process serves few organizations, simply ranks many more rows.
+//! places go to the organizations in turn ([`Fairness`] remembers whose turn it is), three rows each.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,8 +22,6 @@ use crate::transaction::{Row, Scope, Tx, values};
 
 /// How many ready rows are ranked for every place.
 const RANKED_PER_PLACE: usize = 4;
-/// How many are ranked at least on SQLite.
-const RANKED_ON_SQLITE: usize = 20_000;
 /// How many rows an organization gets when it is its turn.
 const ROWS_A_TURN: usize = 3;
 /// The advisory lock under which suspects are handed out; arbitrary, but must never change.
@@ -112,7 +109,7 @@ pub async fn tick(
         }
         let mark = Mark { tx: &tx, lane: *lane, marks, now };
         let taken = out.len();
-        if turn.is_crowded && tx.is_postgres() {
+        if turn.is_crowded {
             mark.in_turn(room / 2, turn, &mut out).await?;
         }
         let left = room.saturating_sub(out.len() - taken);
@@ -150,6 +147,9 @@ async fn probe(tx: &Tx, now: Timestamp) -> Result<([bool; 4], bool), StoreError>
     Ok(([row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?], row.at(4)?))
 }
 
+/// What is attempted in turn, for errors.
+const IN_TURN: &str = "hand work out in turn";
+
 /// Marking rows of one lane.
 struct Mark<'a> {
     tx: &'a Tx,
@@ -158,20 +158,17 @@ struct Mark<'a> {
     now: Timestamp,
 }
 
-/// The rows `chosen` are looked at again under their locks: another scheduler may have been here.
+/// The rows `chosen` are looked at again under their locks: another scheduler may have been here. The signs keep
+/// SQLite from looking for every one of them among all ready rows instead of by its key.
 const MARK: &str = ", ready AS (
         SELECT w.kind, w.target_id FROM chosen JOIN work w ON w.kind = chosen.kind AND w.target_id = chosen.target_id
-        WHERE w.lane = $1 AND w.state = 0 AND w.enqueued_until = 0 AND w.ready_at <= $2 {skipping})
+        WHERE +w.lane = $1 AND w.state = 0 AND w.enqueued_until = 0 AND +w.ready_at <= $2 {skipping})
     UPDATE work SET enqueued_until = $3, enqueued_in = $4
     FROM ready WHERE work.kind = ready.kind AND work.target_id = ready.target_id
     RETURNING work.kind, work.target_id, organization_id, lane";
 
 impl Mark<'_> {
     async fn oldest(&self, places: usize, out: &mut Vec<HandedOut>) -> Result<(), StoreError> {
-        let mut ranked = places * RANKED_PER_PLACE;
-        if !self.tx.is_postgres() {
-            ranked = ranked.max(RANKED_ON_SQLITE);
-        }
         let sql = format!(
             "WITH oldest AS (
                 SELECT kind, target_id, organization_id, ready_at FROM work
@@ -183,7 +180,7 @@ impl Mark<'_> {
             chosen AS (SELECT kind, target_id FROM ranked ORDER BY place, ready_at LIMIT $6){MARK}"
         );
         let mut fixed = self.fixed();
-        fixed.extend(values![count(ranked), count(places)]);
+        fixed.extend(values![count(places * RANKED_PER_PLACE), count(places)]);
         let answer = self.tx.all("hand work out", &spell(self.tx, &sql), fixed).await?;
         read(&answer, out)
     }
@@ -216,17 +213,34 @@ impl Mark<'_> {
         turn.after = if organizations.len() < turns { None } else { organizations.last() }
             .copied()
             .unwrap_or_default();
-        let sql = format!(
-            "WITH {{input}}, chosen AS (
-                SELECT few.kind, few.target_id FROM input CROSS JOIN LATERAL (
-                    SELECT kind, target_id FROM work
-                    WHERE lane = $1 AND organization_id = input.whose AND state = 0 AND enqueued_until = 0
-                        AND ready_at <= $2 AND deliveries < {SUSPECT_DELIVERIES}
-                    ORDER BY ready_at LIMIT {ROWS_A_TURN}) AS few){MARK}"
-        );
-        let input = Input::new().column("whose", organizations);
-        let answer = input.all(self.tx, "hand work out in turn", &spell(self.tx, &sql), self.fixed()).await?;
-        read(&answer, out)
+        // SQLite knows no LATERAL; its statements cost no round trip
+        if self.tx.is_postgres() {
+            let few = self.few("input.whose");
+            let sql = format!(
+                "WITH {{input}}, chosen AS (
+                    SELECT few.kind, few.target_id FROM input CROSS JOIN LATERAL ({few}) AS few){MARK}"
+            );
+            let input = Input::new().column("whose", organizations);
+            return read(&input.all(self.tx, IN_TURN, &spell(self.tx, &sql), self.fixed()).await?, out);
+        }
+        let sql = format!("WITH chosen AS ({}){MARK}", self.few("$5"));
+        for organization in organizations {
+            let mut fixed = self.fixed();
+            fixed.extend(values![organization]);
+            read(&self.tx.all(IN_TURN, &spell(self.tx, &sql), fixed).await?, out)?;
+        }
+        Ok(())
+    }
+
+    /// The oldest ready rows of one organization.
+    fn few(&self, whose: &str) -> String {
+        let lane = self.lane.code();
+        format!(
+            "SELECT kind, target_id FROM work
+             WHERE lane = {lane} AND organization_id = {whose} AND state = 0 AND enqueued_until = 0
+                AND ready_at <= $2 AND deliveries < {SUSPECT_DELIVERIES}
+             ORDER BY ready_at LIMIT {ROWS_A_TURN}"
+        )
     }
 
     fn fixed(&self) -> Vec<sea_orm::Value> {

@@ -14,8 +14,9 @@ use super::Shared;
 
 /// How long to wait for a hint at once. Bounds how long a worker that was told to stop goes on waiting.
 const WAIT: Duration = Duration::from_millis(500);
-/// The same while some lane has no room: slots may become free for it meanwhile.
-const WAIT_WHILE_CROWDED: Duration = Duration::from_millis(10);
+/// How long to wait before looking again while some lane has no room. Not spent inside the queue: a slot may become
+/// free for that lane meanwhile, and Redis ends a blocking pop up to 100 ms late.
+const WAIT_WHILE_CROWDED: Duration = Duration::from_millis(5);
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -28,7 +29,7 @@ pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: 
             () = stop.cancelled() => break,
         }
         let room = shared.held.room(slots);
-        let wait = if room.excludes_a_lane() { WAIT_WHILE_CROWDED } else { WAIT };
+        let wait = if room.excludes_a_lane() { Duration::ZERO } else { WAIT };
         // not cancelled by `stop`: what was popped would be lost until its mark runs out
         let popped = match shared.frame.queue.pop(&room, wait).await {
             Ok(popped) => popped,
@@ -39,6 +40,13 @@ pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: 
         };
         let rows: Vec<_> = popped.iter().filter_map(row).collect();
         if rows.is_empty() {
+            if wait.is_zero() {
+                let again = shared.frame.clock.now().plus(WAIT_WHILE_CROWDED);
+                tokio::select! {
+                    () = shared.held.until(|held| held.room(slots) != room) => {}
+                    () = shared.frame.clock.sleep_until(again) => {}
+                }
+            }
             continue;
         }
         if stop.is_cancelled() {

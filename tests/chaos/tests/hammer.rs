@@ -131,7 +131,8 @@ async fn hammer(fleet: Fleet, length: Duration) {
     let sleepy = FrameSettings { slots: 1, renewal: Duration::from_secs(3600), ..settings };
     let _tickers = [fleet.start_ticker(), fleet.start_ticker()];
     let _sleeper = fleet.start_worker(registry(LEASE * 2), sleepy);
-    let mut workers = [fleet.start_worker(brisk.clone(), settings), fleet.start_worker(brisk.clone(), settings)];
+    let mut workers =
+        [fleet.start_worker(brisk.clone(), settings), fleet.start_worker(brisk.clone(), settings)];
 
     let end = fleet.clock.now().plus(length);
     let crash = async {

@@ -159,9 +159,10 @@ async fn a_backlog_that_fell_due_while_no_worker_ran_drains_each_row_once() {
 
         let handler = Brief::on(&fleet, Duration::ZERO);
         let began = fleet.clock.now();
-        let _worker = fleet.start_worker(handler.registry(), FrameSettings::default());
+        let settings = FrameSettings { slots: 512, ..FrameSettings::default() };
+        let _worker = fleet.start_worker(handler.registry(), settings);
 
-        let drained = holds(Duration::from_secs(60), async || {
+        let drained = holds(Duration::from_secs(120), async || {
             handler.runs.load(Ordering::SeqCst) >= 20_000 && fleet.unserved().await == 0
         });
         assert!(drained.await, "only {} ran", handler.runs.load(Ordering::SeqCst));

@@ -30,7 +30,11 @@ impl Table {
     }
 
     async fn ask(&self, asks: &[Ask]) -> BTreeMap<WorkKey, Ticket> {
-        let tx = self.store.begin(Scope::Organization(asks[0].organization_id), Priority::Interactive).await.unwrap();
+        let tx = self
+            .store
+            .begin(Scope::Organization(asks[0].organization_id), Priority::Interactive)
+            .await
+            .unwrap();
         let tickets = work::ask(&tx, asks).await.unwrap();
         tx.commit().await.unwrap();
         tickets
@@ -179,7 +183,10 @@ async fn a_backoff_yields_to_a_person_only_and_a_throttle_to_nobody() {
         table.ask(&[by_a_person(1, NOW), by_a_person(2, NOW)]).await;
 
         assert_eq!(table.tick(later(1)).await.iter().map(|hint| hint.key).collect::<Vec<_>>(), [sync_of(1)]);
-        assert_eq!(table.tick(later(600)).await.iter().map(|hint| hint.key).collect::<Vec<_>>(), [sync_of(2)]);
+        assert_eq!(
+            table.tick(later(600)).await.iter().map(|hint| hint.key).collect::<Vec<_>>(),
+            [sync_of(2)]
+        );
     })
     .await;
 }

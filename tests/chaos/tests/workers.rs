@@ -103,11 +103,13 @@ async fn a_job_longer_than_its_lease_keeps_it_and_one_longer_than_its_limit_is_e
         fleet.clock.sleep_until(claimed.plus(Duration::from_millis(1800))).await;
         handler.open(1);
         assert!(holds(SOON, async || handler.ended() == 1).await);
-        assert!(holds(SOON, async || {
-            let rows = [fleet.row(sync_of(1)).await, fleet.row(sync_of(2)).await];
-            rows.iter().any(|row| row.last_class == Some(FailureClass::Transient) && row.attempt == 1)
-        })
-        .await);
+        assert!(
+            holds(SOON, async || {
+                let rows = [fleet.row(sync_of(1)).await, fleet.row(sync_of(2)).await];
+                rows.iter().any(|row| row.last_class == Some(FailureClass::Transient) && row.attempt == 1)
+            })
+            .await
+        );
 
         let rows = [fleet.row(sync_of(1)).await, fleet.row(sync_of(2)).await];
         assert_eq!(rows.iter().map(|row| row.fence).max(), Some(1), "a lease was lost while the job ran");

@@ -1,0 +1,195 @@
+//! Claims a second and the time from ask to start: ask, tick, queue, claim, finish, everything on one machine.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use calfleet_domain::clock::{Clock, Timestamp};
+use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
+use calfleet_domain::model::OrganizationId;
+use calfleet_harness::{Postgres, Redis};
+use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
+use calfleet_runtime::clock::{SystemClock, SystemRng};
+use calfleet_scheduler::tick::{TickSettings, Ticker};
+use calfleet_store::StoreError;
+use calfleet_store::{Options, Priority, Scope, Store, work};
+use calfleet_worker::jobs::{Handler, Registry};
+use calfleet_worker::{Frame, FrameSettings};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Notes when each target started.
+#[derive(Debug, Clone, Default)]
+struct Noop {
+    runs: Arc<AtomicUsize>,
+    starts: Arc<Mutex<HashMap<Uuid, Instant>>>,
+}
+
+#[async_trait]
+impl Handler for Noop {
+    async fn run(&self, claim: &Claim) -> Result<Finish, StoreError> {
+        if claim.key.kind == Kind::Push {
+            self.starts.lock().unwrap().insert(claim.key.target, Instant::now());
+        }
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        Ok(Finish::done(Timestamp::NEVER))
+    }
+}
+
+struct Bench {
+    store: Store,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    noop: Noop,
+}
+
+impl Bench {
+    fn start(store: Store, queue: Queue, slots: usize) -> (Self, CancellationToken) {
+        let stop = CancellationToken::new();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let noop = Noop::default();
+        let registry = Registry::default().with(Kind::Sync, Duration::from_secs(60), noop.clone()).with(
+            Kind::Push,
+            Duration::from_secs(60),
+            noop.clone(),
+        );
+        let ticker = Ticker::new(store.clone(), queue.clone(), clock.clone(), TickSettings::default());
+        let frame = Frame {
+            store: store.clone(),
+            queue: queue.clone(),
+            clock: clock.clone(),
+            rng: Arc::new(SystemRng),
+            registry,
+            settings: FrameSettings { slots, ..FrameSettings::default() },
+        };
+        tokio::spawn(ticker.run(stop.clone()));
+        let stopped = stop.clone();
+        tokio::spawn(async move { calfleet_worker::run(frame, stopped).await.unwrap() });
+        (Self { store, queue, clock, noop }, stop)
+    }
+
+    async fn ask(&self, kind: Kind, targets: impl Iterator<Item = u128>, lane: Lane) {
+        let now = self.clock.now();
+        let asks: Vec<Ask> = targets
+            .map(|target| Ask {
+                key: WorkKey { kind, target: Uuid::from_u128(target) },
+                organization_id: OrganizationId(Uuid::from_u128(target % 50)),
+                connection_id: None,
+                lane,
+                at: now,
+                asker: Asker::Machine,
+            })
+            .collect();
+        let tx = self.store.begin(Scope::Fleet, Priority::Interactive).await.unwrap();
+        work::ask(&tx, &asks).await.unwrap();
+        tx.commit().await.unwrap();
+        self.queue.nudge();
+    }
+
+    async fn ran(&self, runs: usize) {
+        while self.noop.runs.load(Ordering::Relaxed) < runs {
+            self.clock.sleep_until(self.clock.now().plus(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Jobs a second, from the first ask to the last run, asks included.
+    async fn throughput(&self, jobs: u128, first: u128) -> f64 {
+        let before = self.noop.runs.load(Ordering::Relaxed);
+        let began = Instant::now();
+        for chunk in 0..jobs / 500 {
+            let from = first + chunk * 500;
+            self.ask(Kind::Sync, from..from + 500, Lane::Sync).await;
+        }
+        self.ran(before + usize::try_from(jobs).unwrap()).await;
+        f64::from(u32::try_from(jobs).unwrap()) / began.elapsed().as_secs_f64()
+    }
+
+    /// Milliseconds from before the ask's transaction to the handler's start: median, 99th of a hundred, worst.
+    async fn latency(&self, asks: u128) -> [f64; 3] {
+        let mut waits = Vec::new();
+        for target in 0..asks {
+            let target = 7_000_000 + target;
+            let began = Instant::now();
+            self.ask(Kind::Push, target..=target, Lane::Interactive).await;
+            let started = loop {
+                if let Some(started) = self.noop.starts.lock().unwrap().get(&Uuid::from_u128(target)) {
+                    break *started;
+                }
+                tokio::task::yield_now().await;
+                self.clock.sleep_until(self.clock.now().plus(Duration::from_millis(1))).await;
+            };
+            waits.push((started - began).as_secs_f64() * 1000.0);
+            self.clock.sleep_until(self.clock.now().plus(Duration::from_millis(5))).await;
+        }
+        waits.sort_by(f64::total_cmp);
+        [waits[waits.len() / 2], waits[waits.len() * 99 / 100], waits[waits.len() - 1]]
+    }
+}
+
+async fn measure(name: &str, store: Store, queue: Queue) {
+    let (bench, stop) = Bench::start(store, queue, 512);
+    bench.ask(Kind::Push, 1..=1, Lane::Interactive).await;
+    bench.ran(1).await;
+    let [p50, p99, worst] = bench.latency(300).await;
+    println!("{name}: ask to start, idle: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms");
+    bench.throughput(5_000, 0).await;
+    for round in 1..=3 {
+        let jobs = bench.throughput(30_000, round * 1_000_000).await;
+        println!("{name}: {jobs:.0} jobs/s, asks included");
+    }
+    let [p50, p99, worst] = {
+        let load = async {
+            let mut first = 20_000_000;
+            loop {
+                bench.ask(Kind::Sync, first..first + 10, Lane::Sync).await;
+                first += 10;
+                bench.clock.sleep_until(bench.clock.now().plus(Duration::from_millis(10))).await;
+            }
+        };
+        tokio::select! {
+            waits = bench.latency(200) => waits,
+            () = load => unreachable!(),
+        }
+    };
+    println!(
+        "{name}: ask to start, 1,000 jobs/s beside: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms"
+    );
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run with --release"]
+async fn claims_on_postgres_and_redis() {
+    let (Some(postgres), Some(redis)) = (Postgres::shared(), Redis::start()) else { return };
+    let migrate = |url: String| async move { Ok(calfleet_migrations::run(&url).await.map(drop)?) };
+    for (name, rows) in
+        [("postgres + redis, empty table", 0), ("postgres + redis, 1,000,000 rows", 1_000_000)]
+    {
+        let database = postgres.database(migrate).await.unwrap();
+        if rows > 0 {
+            let sql = format!(
+                "INSERT INTO work (kind, target_id, organization_id, lane, due_at)
+                 SELECT 1, gen_random_uuid(), md5((n % 1000)::text)::uuid, 2, 9000000000000 + n
+                 FROM generate_series(1, {rows}) n"
+            );
+            database.execute(&sql).unwrap();
+            database.execute("VACUUM ANALYZE work").unwrap();
+        }
+        let store = Store::connect(&Options::new(database.url())).await.unwrap();
+        let settings = RedisSettings { url: redis.url(), prefix: name.replace(' ', "") };
+        let queue = Queue::Redis(RedisQueue::new(&settings, Arc::new(SystemRng)).unwrap());
+        measure(name, store, queue).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run with --release"]
+async fn claims_on_sqlite_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("bench.db").display());
+    calfleet_migrations::run(&url).await.unwrap();
+    let store = Store::connect(&Options::new(url)).await.unwrap();
+    measure("sqlite + memory", store, Queue::Memory(MemoryQueue::new(&SystemRng))).await;
+}

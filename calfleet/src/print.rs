@@ -49,8 +49,12 @@ pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) ->
     Ok(())
 }
 
-/// The error and what caused it, on standard error, in one line.
+/// The error and what caused it, on standard error, in one line. A reader that has gone away (`| head`) is none.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    let broken = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if broken == Some(std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     let chain: Vec<String> = error.chain().map(|cause| plain(&cause.to_string())).collect();
     // Nobody is left to be told when standard error is closed.
     let written = writeln!(std::io::stderr().lock(), "calfleet: {}", chain.join(": "));

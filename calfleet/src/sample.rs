@@ -33,11 +33,14 @@ pub(crate) struct Sample {
 pub(crate) fn fill(sandbox: &Control, seed: u64) -> anyhow::Result<Vec<Sample>> {
     let ada = AccountSpec::new("ada", "ada-secret")
         .profile(Profile::radicale())
+        .scheme(AuthScheme::Basic)
+        .scheme(AuthScheme::DigestSha256)
         .calendar(CalendarSpec::new("work").titled("Work").coloured("#3367D6"))
         .calendar(CalendarSpec::new("corpus").titled("Calendars in the wild").coloured("#7CB342"))
         .calendar(CalendarSpec::new("team").titled("Team (read only)").with_access(Access::Read));
     let grace = AccountSpec::new("grace", "grace-secret")
         .profile(Profile::cyrus())
+        .scheme(AuthScheme::Basic)
         .scheme(AuthScheme::DigestSha256)
         .calendar(CalendarSpec::new("research").titled("Research").coloured("#8E24AA"))
         .calendar(CalendarSpec::new("archive").titled("Archive"));

@@ -4,6 +4,8 @@
 //! rendered for Prometheus by [`Telemetry::render`]. Nothing here ever sees a token, a title or an address:
 //! what must not be logged is kept out where it is known, by its type.
 
+use std::io::IsTerminal;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -53,7 +55,9 @@ impl Telemetry {
                 )
                 .try_init(),
             LogFormat::Text => {
-                registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+                let is_terminal = std::io::stderr().is_terminal();
+                let lines = tracing_subscriber::fmt::layer().with_ansi(is_terminal);
+                registry.with(lines.with_writer(std::io::stderr)).try_init()
             }
         };
         if installed.is_err() {

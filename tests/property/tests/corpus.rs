@@ -151,7 +151,8 @@ fn the_text_of_each_object_stands_by_itself() {
     }
 }
 
-fn without_stamps(event: &Event) -> Event {
+/// The event without what moves by itself.
+pub(crate) fn without_stamps(event: &Event) -> Event {
     let mut event = event.clone();
     let clear = |fields: &mut Fields| fields.stamps = Stamps::default();
     match &mut event.body {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::corpus::without_stamps;
 use crate::generators::{a_series, a_single, an_orphan};
 
 fn read_one(text: &str) -> Event {
@@ -58,6 +59,23 @@ proptest! {
     #[test]
     fn folding_and_line_ends_mean_nothing(event in a_single(), width in 20_usize..200) {
         prop_assert_eq!(read_one(&disguised(&ics::write(&event, Timestamp(0)), width)), event);
+    }
+
+    #[test]
+    fn a_patched_text_says_what_the_event_became(before in a_series(), after in a_series()) {
+        let raw = ics::write(&before, Timestamp(0)).replace("END:VEVENT", "X-UNKNOWN;A=\"b:c\":kept\r\nEND:VEVENT");
+
+        let text = ics::patch(&raw, &before, &after, Timestamp(0));
+
+        prop_assert_eq!(without_stamps(&read_one(&text)), without_stamps(&after));
+        prop_assert!(text.contains("X-UNKNOWN;A=\"b:c\":kept"));
+    }
+
+    #[test]
+    fn a_single_event_is_patched_by_its_lines(before in a_single(), after in a_single()) {
+        let text = ics::patch(&ics::write(&before, Timestamp(0)), &before, &after, Timestamp(0));
+
+        prop_assert_eq!(without_stamps(&read_one(&text)), without_stamps(&after));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use calfleet_domain::ics::{self, Item, Limits};
 use calfleet_domain::model::{Body, Event};
 use calfleet_domain::recurrence::rule::Recurrence;
-use calfleet_domain::recurrence::{Budget, Instance, expand, span};
+use calfleet_domain::recurrence::{Budget, Instance, expand, span, split};
 use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -317,6 +317,30 @@ proptest! {
         let after = expand(&again, window(), Tz::Asia__Tokyo, &GENEROUS);
 
         prop_assert_eq!(whole(&before), whole(&after));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_two_halves_of_a_split_unite_to_the_original(event in a_series(), cut in any::<prop::sample::Index>()) {
+        let window = || year(2024)..year(2030);
+        let all = expand(&event, window(), Tz::Europe__Paris, &GENEROUS);
+        let ids: Vec<_> = all.instances.iter().filter_map(|instance| instance.recurrence_id).collect();
+        prop_assume!(!ids.is_empty());
+        let Ok((before, after)) = split(&event, *cut.get(&ids), "later".into()) else { return Ok(()) };
+
+        let (before, after) = (
+            expand(&before, window(), Tz::Europe__Paris, &GENEROUS),
+            expand(&after, window(), Tz::Europe__Paris, &GENEROUS),
+        );
+
+        let mut united: Vec<_> = whole(&before).into_iter().chain(whole(&after)).collect();
+        let mut original = whole(&all);
+        united.sort();
+        original.sort();
+        prop_assert_eq!(united, original);
     }
 }
 

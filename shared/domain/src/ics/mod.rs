@@ -15,6 +15,7 @@ mod fields;
 mod guests;
 mod line;
 mod parse;
+mod patch;
 mod reminders;
 mod series;
 mod timezones;
@@ -22,6 +23,7 @@ mod value;
 mod write;
 
 pub use parse::{Document, Item, ReadObject, read};
+pub use patch::patch;
 pub use write::write;
 
 /// What one document may cost. What is over a limit is kept verbatim and reported, never cut.

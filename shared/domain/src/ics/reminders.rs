@@ -14,7 +14,8 @@ pub(crate) fn read(component: &Component<'_>) -> Vec<Reminder> {
     reminders
 }
 
-fn reminder(alarm: &Component<'_>) -> Option<Reminder> {
+/// What one alarm says, if it is one.
+pub(crate) fn reminder(alarm: &Component<'_>) -> Option<Reminder> {
     let action = alarm.line("ACTION").map(|line| line.value().trim().to_ascii_uppercase());
     // Apple marks "no alarm" by one that does nothing
     if action.as_deref() == Some("NONE") {

@@ -110,7 +110,7 @@ fn series(part: Part, overrides: Vec<Part>, reading: Reading<'_>, warnings: &mut
     let rules = rules(&part, reading.zone, warnings);
     let mut master =
         Master { fields: part.fields, rules, additions: BTreeMap::new(), exclusions: BTreeSet::new() };
-    let keyed = Keys { start: &start, zone: reading.zone };
+    let keyed = Keys::new(&start, reading.zone);
     for (addition, end) in part.additions {
         let id = keyed.id(&addition);
         // a start that is listed again adds nothing
@@ -170,14 +170,18 @@ fn rules(part: &Part, zone: Option<Tz>, warnings: &mut Vec<String>) -> Vec<Rule>
 }
 
 /// Turns what names an instance into the form of the master's start.
-struct Keys<'m> {
+pub(crate) struct Keys<'m> {
     start: &'m When,
     zone: Option<Tz>,
 }
 
-impl Keys<'_> {
+impl<'m> Keys<'m> {
+    pub(crate) fn new(start: &'m When, zone: Option<Tz>) -> Self {
+        Self { start, zone }
+    }
+
     /// The id as it stands, in the master's form.
-    fn id(&self, when: &When) -> RecurrenceId {
+    pub(crate) fn id(&self, when: &When) -> RecurrenceId {
         let at_start_time = |date: NaiveDate| date.and_time(self.start.wall().time());
         let reader_zone = self.zone.unwrap_or(Tz::UTC);
         match (self.start, when) {

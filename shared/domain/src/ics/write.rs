@@ -40,6 +40,45 @@ pub fn write(event: &Event, stamp: Timestamp) -> String {
     text.0
 }
 
+/// One part of an event as a `VEVENT`: the single event or master for `None`, else that override. Empty when
+/// there is no such part.
+pub(crate) fn part_text(event: &Event, id: Option<RecurrenceId>, stamp: Timestamp) -> String {
+    let mut text = Text::new();
+    let restamped = |fields: &Fields| {
+        let mut fields = fields.clone();
+        fields.stamps.updated = Some(stamp);
+        fields
+    };
+    match (&event.body, id) {
+        (Body::Single(fields), None) => text.event(&event.uid, &restamped(fields), stamp, |_| {}),
+        (Body::Series(series), None) => {
+            if let Some(master) = &series.master {
+                let fields = restamped(&master.fields);
+                text.event(&event.uid, &fields, stamp, |text| text.recurrence(master, series));
+            }
+        }
+        (Body::Series(series), Some(id)) => {
+            let fields = match series.overrides.get(&id) {
+                Some(Override::Changed(fields)) => Override::Changed(Box::new(restamped(fields))),
+                _ => return String::new(),
+            };
+            text.part(&event.uid, series, id, &fields, stamp);
+        }
+        (Body::Single(_), Some(_)) => {}
+    }
+    text.0
+}
+
+/// The zones an event needs, by name, each as a `VTIMEZONE`.
+pub(crate) fn zone_texts(event: &Event) -> Vec<(String, String)> {
+    let written = |(name, zone): (String, CustomZone)| {
+        let mut text = Text::new();
+        text.zone(&zone);
+        (name, text.0)
+    };
+    zones(event).into_iter().map(written).collect()
+}
+
 /// The zones an event is written in, by name, as observances.
 fn zones(event: &Event) -> BTreeMap<String, CustomZone> {
     let mut years: BTreeMap<String, (Zone, i32)> = BTreeMap::new();
@@ -130,30 +169,33 @@ impl Text {
     }
 
     fn series(&mut self, uid: &Uid, series: &Series, stamp: Timestamp) {
-        let orphan = When::Utc(chrono::DateTime::UNIX_EPOCH);
-        let form = series.master.as_ref().map_or(&orphan, |master| &master.fields.start);
         if let Some(master) = &series.master {
             self.event(uid, &master.fields, stamp, |text| text.recurrence(master, series));
         }
         for (id, over) in &series.overrides {
-            let original = match id {
-                // an orphan's wall time is floating: its zone would have made it an instant
-                RecurrenceId::Wall(wall) if series.master.is_none() => When::Floating(*wall),
-                RecurrenceId::Date(date) if series.master.is_none() => When::Date(*date),
-                id => start_of(*id, form),
-            };
-            match over {
-                Override::Changed(fields) => {
-                    self.event(uid, fields, stamp, |text| text.when("RECURRENCE-ID", &original));
-                }
-                Override::Cancelled if series.master.is_none() => {
-                    let mut fields = Fields::new(original.clone(), End::Unspecified);
-                    fields.status = Status::Cancelled;
-                    self.event(uid, &fields, stamp, |text| text.when("RECURRENCE-ID", &original));
-                }
-                // an exclusion of the master
-                Override::Cancelled => {}
+            self.part(uid, series, *id, over, stamp);
+        }
+    }
+
+    /// One override; a cancelled one with a master is that master's exclusion.
+    fn part(&mut self, uid: &Uid, series: &Series, id: RecurrenceId, over: &Override, stamp: Timestamp) {
+        let original = match (&series.master, id) {
+            (Some(master), id) => start_of(id, &master.fields.start),
+            (None, RecurrenceId::Date(date)) => When::Date(date),
+            // an orphan's wall time is floating: its zone would have made it an instant
+            (None, RecurrenceId::Wall(wall)) => When::Floating(wall),
+            (None, RecurrenceId::Utc(instant)) => When::Utc(instant),
+        };
+        match over {
+            Override::Changed(fields) => {
+                self.event(uid, fields, stamp, |text| text.when("RECURRENCE-ID", &original));
             }
+            Override::Cancelled if series.master.is_none() => {
+                let mut fields = Fields::new(original.clone(), End::Unspecified);
+                fields.status = Status::Cancelled;
+                self.event(uid, &fields, stamp, |text| text.when("RECURRENCE-ID", &original));
+            }
+            Override::Cancelled => {}
         }
     }
 

@@ -17,10 +17,12 @@ pub(crate) mod length;
 pub mod regime;
 pub mod rule;
 pub mod span;
+pub mod split;
 pub mod windows_zones;
 pub mod zone;
 
 pub use expand::{Budget, Expansion, Instance, expand};
 pub use rule::{Recurrence, RuleError};
 pub use span::{Span, span};
+pub use split::{SplitError, split};
 pub use zone::{Adjusted, EmbeddedZone};

@@ -20,7 +20,7 @@ impl<'a> Component<'a> {
         let mut open: Vec<Self> = Vec::new();
         for line in Lines::within(text, span) {
             if let Some(name) = marked(&line.bytes, "BEGIN") {
-                open.push(Self { name, lines: Vec::new(), parts: Vec::new() });
+                open.push(Self { name, lines: Vec::with_capacity(24), parts: Vec::new() });
             } else if marked(&line.bytes, "END").is_some() {
                 if let (Some(closed), Some(outer)) = (open.pop_if_inner(), open.last_mut()) {
                     outer.parts.push(closed);

@@ -58,6 +58,13 @@ pub(crate) fn find(component: &Component<'_>, texts: [Option<&str>; 3]) -> Optio
     let has_video = |line: &&Line<'_>| {
         line.parameter("FEATURE").is_some_and(|features| features.to_ascii_uppercase().contains("VIDEO"))
     };
+    let is_marked = |line: &Line<'_>| {
+        let name = line.name();
+        name.starts_with("CONF") || name.starts_with("X-GOOGLE-C") || name.starts_with("X-MICROSOFT-")
+    };
+    if !component.lines.iter().any(is_marked) {
+        return texts.into_iter().flatten().find_map(in_text);
+    }
     let first = marked("CONFERENCE")
         .filter(has_video)
         .chain(marked("CONFERENCE"))

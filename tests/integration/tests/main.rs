@@ -1,8 +1,7 @@
 //! Contracts against real components: every database, every driver, the real queue.
+#![cfg(test)]
 
-#[cfg(test)]
 mod databases;
-#[cfg(test)]
+mod driver_contract;
 mod migrations;
-#[cfg(test)]
 mod store_contract;

@@ -113,7 +113,12 @@ impl Exchange {
         crossing: Crossing,
     ) -> Result<Responses, DriverError> {
         let request = request::propfind(attempt.operation, url, depth, wanted)?;
-        let listed = self.multistatus(attempt, request, self.brief(), crossing).await?;
+        // For a tag some servers read the whole calendar first.
+        let allowance = match wanted {
+            Wanted::Calendars | Wanted::Tags => self.listing(),
+            _ => self.brief(),
+        };
+        let listed = self.multistatus(attempt, request, allowance, crossing).await?;
         let mut listed = listed.map_err(|refusal| refusal.error)?;
         let mut responses = Vec::new();
         while let Some(part) = listed.next().await? {

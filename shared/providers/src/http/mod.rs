@@ -63,7 +63,8 @@ impl Default for HttpSettings {
             allowed_ports: Vec::new(),
             allow_http: false,
             connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
+            // A large calendar makes some servers think for minutes before the first byte.
+            read_timeout: Duration::from_secs(300),
             total_timeout: Duration::from_secs(60),
             listing_timeout: Duration::from_secs(900),
             max_listing_bytes: 128 << 20,

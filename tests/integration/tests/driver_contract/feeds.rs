@@ -1,0 +1,110 @@
+//! Published calendars with their habits.
+
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::Listing;
+use calfleet_providers::driver::Problem;
+use calfleet_sandbox::{FeedSpec, FeedState, Sandbox, UidHabit};
+
+use super::mirror::Mirror;
+use super::{connect, feed, registry, sandbox, settings};
+
+fn event(uid: &str, title: &str) -> String {
+    format!(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20260101T000000Z\r\n\
+         DTSTART:20260302T090000Z\r\nDTEND:20260302T100000Z\r\nSUMMARY:{title}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+}
+
+fn publish(sandbox: &Sandbox, spec: FeedSpec, events: usize) -> String {
+    let url = sandbox.set_feed("news", spec);
+    for number in 0..events {
+        let text = event(&format!("e{number}@example.com"), &format!("Event {number}"));
+        sandbox.put_in_feed("news", &format!("e{number}"), &text).unwrap();
+    }
+    url
+}
+
+#[tokio::test]
+async fn a_feed_is_read_once_and_then_only_when_it_changes() {
+    for (etag, last_modified, gzip) in
+        [(true, false, false), (false, true, false), (true, true, true), (false, false, false)]
+    {
+        let sandbox = sandbox().await;
+        let url = publish(&sandbox, FeedSpec { etag, last_modified, gzip, ..FeedSpec::default() }, 20);
+        let registry = registry(settings(&[sandbox.address().port()]));
+        let (_, driver) = connect(&registry, feed(&url)).await.unwrap();
+        let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Full);
+        let (cursor, sent) = (mirror.cursor.clone(), driver.requests_sent());
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Delta);
+
+        assert_eq!(mirror.objects.len(), 20);
+        assert_eq!(driver.requests_sent(), sent + 1);
+        assert_eq!(mirror.cursor, cursor);
+        sandbox.clock().advance(std::time::Duration::from_secs(60));
+        sandbox.remove_from_feed("news", "e3").unwrap();
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Full);
+        assert_eq!(mirror.objects.len(), 19);
+    }
+}
+
+#[tokio::test]
+async fn uids_that_are_made_up_for_each_fetch_settle() {
+    let sandbox = sandbox().await;
+    let spec =
+        FeedSpec { uids: UidHabit::PerFetch, etag: false, last_modified: false, ..FeedSpec::default() };
+    let url = publish(&sandbox, spec, 20);
+    let registry = registry(settings(&[sandbox.address().port()]));
+    let (_, driver) = connect(&registry, feed(&url)).await.unwrap();
+    let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+
+    mirror.sync(driver.as_ref()).await.unwrap();
+    mirror.sync(driver.as_ref()).await.unwrap();
+    let ids: Vec<_> = mirror.objects.keys().cloned().collect();
+    let listing = mirror.sync(driver.as_ref()).await.unwrap();
+
+    assert_eq!(listing, Listing::Delta);
+    assert_eq!(ids.len(), 20);
+    assert_eq!(mirror.objects.into_keys().collect::<Vec<_>>(), ids);
+}
+
+#[tokio::test]
+async fn a_feed_that_fails_keeps_what_was_read() {
+    for (state, class, problem) in [
+        (FeedState::Missing, FailureClass::Permanent, Problem::NotFound),
+        (FeedState::Gone, FailureClass::Permanent, Problem::NotFound),
+        (FeedState::Html, FailureClass::Transient, Problem::HtmlAnswer),
+        (FeedState::Garbage, FailureClass::Transient, Problem::NotACalendar),
+        (FeedState::Truncated(900), FailureClass::Transient, Problem::Truncated),
+    ] {
+        let sandbox = sandbox().await;
+        let url = publish(&sandbox, FeedSpec::default(), 20);
+        let registry = registry(settings(&[sandbox.address().port()]));
+        let (_, driver) = connect(&registry, feed(&url)).await.unwrap();
+        let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+        mirror.sync(driver.as_ref()).await.unwrap();
+
+        sandbox.clock().advance(std::time::Duration::from_secs(60));
+        sandbox.remove_from_feed("news", "e3").unwrap();
+        sandbox.set_feed("news", FeedSpec { state: state.clone(), ..FeedSpec::default() });
+        let Err(error) = mirror.sync(driver.as_ref()).await else { panic!("{state:?}: it worked") };
+
+        assert_eq!((error.class, error.problem), (class, problem), "{state:?}");
+        assert_eq!(mirror.objects.len(), 20, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_is_used_and_not_shown() {
+    let sandbox = sandbox().await;
+    let credentials = Some(("ada".to_owned(), "s3cret".to_owned()));
+    let url = publish(&sandbox, FeedSpec { credentials, ..FeedSpec::default() }, 3);
+    let registry = registry(settings(&[sandbox.address().port()]));
+
+    let refused = connect(&registry, feed(&url)).await.expect_err("it wants a password");
+    let opened = connect(&registry, feed(&url.replace("http://", "http://ada:s3cret@"))).await;
+
+    assert_eq!(refused.class, FailureClass::Auth);
+    assert!(opened.is_ok());
+}

@@ -37,7 +37,7 @@ pub struct Account {
 /// Which calendar, as the provider knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CalendarRef {
-    /// The provider's id; a CalDAV collection's href, the feed's URL.
+    /// The provider's id; a CalDAV collection's href, `feed`.
     pub provider_id: ProviderId,
     /// IANA name of the zone in which floating times without any better hint are read.
     pub time_zone: Option<String>,
@@ -117,7 +117,7 @@ pub struct ProbeReport {
     pub capabilities: Capabilities,
     /// The URL to use from now on (permanent redirects and discovery applied).
     pub url: Url,
-    /// The provider's stable id of the account: a principal URL, a feed URL.
+    /// The provider's stable id of the account: a principal URL, the hash of a feed's URL.
     pub account: String,
     /// One line per thing looked at, in the order of the looking.
     pub findings: Vec<Finding>,

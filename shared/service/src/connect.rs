@@ -17,7 +17,7 @@ use calfleet_store::{StoreError, Tx, calendars, work};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::drivers::secret_field;
+use crate::drivers::{secret_field, shown_url, url_field};
 use crate::service::{Actor, Service};
 
 /// An account to connect.
@@ -108,7 +108,7 @@ impl Service {
             user_id: request.user_id,
             provider: request.provider,
             account: report.account.clone(),
-            url: report.url.to_string(),
+            url: shown_url(request.provider, &report.url),
             authentication: request.authentication,
             username: request.username.clone(),
             label: request.label.clone().unwrap_or_else(|| default_label(request, report)),
@@ -118,8 +118,12 @@ impl Service {
         };
         let bound = connections::bind(&tx, self.id(), &settings, now).await?;
         let id = bound.id();
-        let (capabilities, probe) = stored_probe(report)?;
+        let (capabilities, probe) = stored_probe(request.provider, report)?;
         connections::set_probe(&tx, id, &settings.url, &capabilities, &probe, now).await?;
+        if let Some(field) = url_field(request.provider) {
+            let url = SecretString::from(report.url.as_str());
+            vault::seal(&tx, self.drivers.ring(), id, field, &url, now).await?;
+        }
         if let (Some(field), Some(secret)) = (secret_field(request.authentication), &request.secret) {
             vault::seal(&tx, self.drivers.ring(), id, field, secret, now).await?;
         }
@@ -154,14 +158,18 @@ impl Service {
     }
 }
 
-/// The probe as it is stored: what follows from it, and the report.
+/// The probe as it is stored: what follows from it, and the report with the URL as it is shown.
 pub(crate) fn stored_probe(
+    provider: ProviderKind,
     report: &ProbeReport,
 ) -> Result<(serde_json::Value, serde_json::Value), StoreError> {
     let unwritable =
         |column| move |source| StoreError::Unwritable { operation: "store a probe", column, source };
     let capabilities = serde_json::to_value(&report.capabilities).map_err(unwritable("capabilities"))?;
-    let probe = serde_json::to_value(report).map_err(unwritable("probe"))?;
+    let mut probe = serde_json::to_value(report).map_err(unwritable("probe"))?;
+    if let Some(url) = probe.get_mut("url") {
+        *url = shown_url(provider, &report.url).into();
+    }
     Ok((capabilities, probe))
 }
 

@@ -4,10 +4,12 @@ use calfleet_domain::job::{Kind, WorkKey};
 use calfleet_domain::model::{ConnectionId, ConnectionState, OrganizationId};
 use calfleet_providers::driver::ProbeReport;
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
+use calfleet_store::vault::{self, VaultError};
 use calfleet_store::{Scope, StoreError, connections, work};
+use secrecy::SecretString;
 
 use crate::connect::stored_probe;
-use crate::drivers::OpenError;
+use crate::drivers::{OpenError, shown_url, url_field};
 use crate::service::{Actor, Service};
 
 /// A person's wish could not be met.
@@ -22,6 +24,9 @@ pub enum ControlError {
     /// The provider could not be asked.
     #[error("ask the provider")]
     Open(#[from] OpenError),
+    /// Our vault failed.
+    #[error("seal the address")]
+    Vault(#[from] VaultError),
 }
 
 impl Service {
@@ -104,10 +109,18 @@ impl Service {
         let tx = self.store.read(Scope::Organization(organization)).await?;
         let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
         drop(tx);
-        let report = self.drivers.open(&connection).await?.probe().await.map_err(OpenError::from)?;
-        let (capabilities, probe) = stored_probe(&report)?;
+        let mut report = self.drivers.open(&connection).await?.probe().await.map_err(OpenError::from)?;
+        let provider = connection.settings.provider;
+        let (capabilities, probe) = stored_probe(provider, &report)?;
+        let url = shown_url(provider, &report.url);
         let tx = self.begin(organization).await?;
-        connections::set_probe(&tx, id, report.url.as_str(), &capabilities, &probe, self.now()).await?;
+        connections::set_probe(&tx, id, &url, &capabilities, &probe, self.now()).await?;
+        if let Some(field) = url_field(provider) {
+            let url = SecretString::from(report.url.as_str());
+            vault::seal(&tx, self.drivers.ring(), id, field, &url, self.now()).await?;
+            report.url.set_path("");
+            report.url.set_query(None);
+        }
         tx.commit().await?;
         Ok(report)
     }

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use calfleet_domain::model::Authentication;
+use calfleet_domain::model::{Authentication, ProviderKind};
 use calfleet_providers::driver::{Account, Driver, DriverError};
 use calfleet_providers::registry::Registry;
 use calfleet_store::connections::Connection;
 use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
 use calfleet_store::{Scope, Store, StoreError};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 /// Opens drivers; the registry of providers does, and tests put their own in its place.
@@ -74,22 +75,49 @@ impl Drivers {
     pub async fn open(&self, connection: &Connection) -> Result<Arc<dyn Driver>, OpenError> {
         let settings = &connection.settings;
         let secret = match secret_field(settings.authentication) {
+            Some(field) => self.secret(connection, field).await?,
             None => None,
-            Some(field) => {
-                let tx = self.store.read(Scope::Organization(connection.organization_id)).await?;
-                let opened = vault::open(&tx, &self.ring, connection.id, field).await;
-                opened.map_err(OpenError::Vault)?.map(|opened| opened.secret)
-            }
         };
+        let url = match url_field(settings.provider) {
+            Some(field) => self.secret(connection, field).await?,
+            None => None,
+        };
+        let url = url.as_ref().map_or(settings.url.as_str(), ExposeSecret::expose_secret);
         let capabilities = connection.capabilities.clone().map(serde_json::from_value).transpose()?;
         Ok(self.accounts.open(Account {
             provider: settings.provider,
-            url: Url::parse(&settings.url)?,
+            url: Url::parse(url)?,
             authentication: settings.authentication,
             username: settings.username.clone(),
             secret,
             capabilities,
         })?)
+    }
+
+    async fn secret(
+        &self,
+        connection: &Connection,
+        field: SecretField,
+    ) -> Result<Option<SecretString>, OpenError> {
+        let tx = self.store.read(Scope::Organization(connection.organization_id)).await?;
+        let opened = vault::open(&tx, &self.ring, connection.id, field).await.map_err(OpenError::Vault)?;
+        Ok(opened.map(|opened| opened.secret))
+    }
+}
+
+/// Where the URL is sealed of providers whose URL is itself the secret; `None` where it stands in the open.
+pub(crate) fn url_field(provider: ProviderKind) -> Option<SecretField> {
+    match provider {
+        ProviderKind::Feed => Some(SecretField::Url),
+        ProviderKind::Caldav | ProviderKind::Google | ProviderKind::Microsoft => None,
+    }
+}
+
+/// The URL as it is stored in the open and shown: of a secret one only where it leads.
+pub(crate) fn shown_url(provider: ProviderKind, url: &Url) -> String {
+    match url_field(provider) {
+        Some(_) => format!("{}/…", url.origin().ascii_serialization()),
+        None => url.to_string(),
     }
 }
 

@@ -131,7 +131,8 @@ impl FeedDriver {
             (!last.is_empty()).then(|| last.to_owned())
         });
         RemoteCalendar {
-            provider_id: ProviderId(self.id.to_string()),
+            // a feed is one calendar, and its URL is a secret that must not stand in other tables
+            provider_id: ProviderId::from("feed"),
             name: name.unwrap_or_else(|| "Feed".to_owned()),
             description: None,
             color: None,
@@ -193,7 +194,8 @@ impl Driver for FeedDriver {
             let detail = format!("The publisher asks for {} minutes between polls.", interval.as_secs() / 60);
             findings.push(finding("refresh interval", Verdict::Yes, detail));
         }
-        Ok(ProbeReport { capabilities: self.capabilities(), account: url.to_string(), url, findings })
+        let account = hex::encode(Sha256::digest(url.as_str()));
+        Ok(ProbeReport { capabilities: self.capabilities(), account, url, findings })
     }
 
     async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {

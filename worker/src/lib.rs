@@ -5,5 +5,7 @@
 
 mod frame;
 pub mod jobs;
+pub mod outcome;
+pub mod sync;
 
 pub use frame::{Frame, FrameError, FrameSettings, run};

@@ -1,5 +1,7 @@
 //! The registry: which handler does which kind of work.
 
+mod sync_connection;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use calfleet_domain::job::{Claim, Finish, Kind};
 use calfleet_store::StoreError;
+
+pub use sync_connection::SyncConnection;
 
 /// Does one kind of work. It reads the state afresh, may run twice, and the second run changes nothing.
 #[async_trait]

@@ -1,0 +1,141 @@
+//! The end of a listing: the sweep of what a complete one did not name, and the cursor.
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{EventId, Listing, RemoteChange, SyncToken};
+use calfleet_domain::recurrence::zone::DATA_VERSION;
+use calfleet_providers::driver::ListingMode;
+use calfleet_store::apply::{self, Applied, PageWrites, Stamp, Touched};
+use calfleet_store::calendar_sync::SweepInDoubt;
+use calfleet_store::events::{self, Known};
+use calfleet_store::listing::{self, ListingHash};
+
+use super::Stop;
+use super::page::Counts;
+use super::sweep::{Fate, Reach, Verdict, fate, judge};
+use super::turn::{Turn, Turned};
+
+/// Rows looked at at once; only what a sweep needs of each.
+const KNOWN_AT_ONCE: usize = 5_000;
+
+/// Rows swept in one transaction.
+const SWEPT_AT_ONCE: usize = 500;
+
+/// What a complete listing did not name.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// Live rows, seen or not.
+    known: usize,
+    missing: Vec<Known>,
+    out_of_window: Vec<Touched>,
+    recheck: Vec<Touched>,
+}
+
+impl Turn<'_> {
+    /// Ends the listing: sweeps when it was complete, and commits the cursor.
+    pub(super) async fn complete(&mut self, token: Option<SyncToken>) -> Result<Turned, Stop> {
+        if self.state.listing == Listing::Delta {
+            return self.end(token, None).await;
+        }
+        let began = self.state.generation_started_at.unwrap_or(Timestamp::ZERO);
+        let unseen = self.unseen(began).await?;
+        self.set_aside(&unseen, began).await?;
+        let missing: Vec<EventId> = unseen.missing.iter().map(|row| row.id).collect();
+        let now = self.sync.clock.now();
+        match judge(&missing, unseen.known, self.state.sweep.as_ref(), now) {
+            Verdict::Wait(doubt) => self.end(token, Some(doubt)).await,
+            Verdict::Sweep => {
+                for rows in unseen.missing.chunks(SWEPT_AT_ONCE) {
+                    let removed =
+                        |row: &Known| RemoteChange::Removed { provider_id: row.provider_id.clone() };
+                    let changes: Vec<RemoteChange> = rows.iter().map(removed).collect();
+                    self.apply(&changes, began, &[], None).await?;
+                }
+                self.end(token, None).await
+            }
+        }
+    }
+
+    async fn end(&mut self, token: Option<SyncToken>, doubt: Option<SweepInDoubt>) -> Result<Turned, Stop> {
+        let (fresh_at, full_at) = (self.state.fresh_at, self.state.full_at);
+        let used_tables = self.state.pages > 0;
+        self.mark_complete(token);
+        if doubt.is_some() {
+            // Not applied as it stands: the calendar is no fresher than it was, and is listed in full again.
+            self.state.fresh_at = fresh_at;
+            self.state.full_at = full_at;
+            self.state.requires_full = true;
+            self.state.sweep = doubt;
+        }
+        self.state.pages = 0;
+        let is_quiet =
+            !self.counts.has_changes() && self.committed.phase == calfleet_store::calendar_sync::Phase::Idle;
+        if is_quiet && !used_tables {
+            return Ok(Turned::Unchanged);
+        }
+        let tx = self.begin().await?;
+        if used_tables {
+            listing::clear(&tx, self.key.calendar_id).await?;
+        }
+        self.commit(tx).await?;
+        Ok(Turned::Complete)
+    }
+
+    /// Compares what is known with what was named, in the order of the ids and a part at a time.
+    async fn unseen(&mut self, began: Timestamp) -> Result<Unseen, Stop> {
+        let tx = self.sync.store.read(self.scope()).await?;
+        if self.state.pages > 0 {
+            self.named.extend(listing::named(&tx, self.key.calendar_id, self.state.generation).await?);
+        }
+        let reach = match self.sync.driver.capabilities().listing {
+            ListingMode::Document => Reach::NotEnded,
+            ListingMode::SyncToken | ListingMode::Ctag | ListingMode::EntityTags => Reach::Everything,
+        };
+        let mut unseen = Unseen::default();
+        let mut after = None;
+        loop {
+            let rows = events::known(&tx, self.key.calendar_id, after, KNOWN_AT_ONCE).await?;
+            let Some(last) = rows.last() else { return Ok(unseen) };
+            after = Some(last.id);
+            for row in rows {
+                unseen.known += 1;
+                if self.named.contains(&ListingHash::of(&row.provider_id)) {
+                    continue;
+                }
+                let touched = Touched { id: row.id, lock_version: row.lock_version };
+                match fate(&row, began, reach) {
+                    Fate::Keep => {}
+                    Fate::Recheck => unseen.recheck.push(touched),
+                    Fate::OutOfWindow => unseen.out_of_window.push(touched),
+                    Fate::Missing => unseen.missing.push(row),
+                }
+            }
+        }
+    }
+
+    /// What was not named, without that being a deletion.
+    async fn set_aside(&mut self, unseen: &Unseen, began: Timestamp) -> Result<(), Stop> {
+        if unseen.recheck.is_empty() && unseen.out_of_window.is_empty() {
+            return Ok(());
+        }
+        let writes = PageWrites {
+            recheck: unseen.recheck.clone(),
+            out_of_window: unseen.out_of_window.clone(),
+            ..PageWrites::default()
+        };
+        let tx = self.begin().await?;
+        let stamp = Stamp { now: self.sync.clock.now(), requested_at: began, zone_data: DATA_VERSION };
+        if apply::apply(&tx, self.key, &writes, &stamp).await? == Applied::Outdated {
+            tx.rollback().await?;
+            return Err(Stop::Contended);
+        }
+        self.commit(tx).await?;
+        let of = |rows: &[Touched]| u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let counts = Counts {
+            rechecked: of(&unseen.recheck),
+            out_of_window: of(&unseen.out_of_window),
+            ..Counts::default()
+        };
+        self.counts.add(counts);
+        Ok(())
+    }
+}

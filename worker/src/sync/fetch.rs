@@ -1,0 +1,133 @@
+//! Reading what a listing named, in batches: the next batch is asked for while the last one is applied.
+
+use std::collections::{HashSet, VecDeque};
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{ProviderId, RemoteChange, SyncToken};
+use calfleet_providers::driver::{CalendarRef, DriverError};
+use calfleet_store::listing;
+
+use super::collect::count;
+use super::turn::Turn;
+use super::{Stop, Sync};
+
+/// Where the names come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// From memory.
+    Memory(VecDeque<ProviderId>),
+    /// From `listing_items`, after the last one taken; they are struck out as they are applied.
+    Items {
+        /// The last one taken.
+        after: Option<ProviderId>,
+    },
+}
+
+/// What follows when everything has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The caller goes on.
+    GoOn,
+    /// The listing is complete and ends at this cursor, which is committed with the last batch.
+    Complete(Option<SyncToken>),
+}
+
+/// How the reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// Everything was read.
+    All,
+    /// And the cursor is committed.
+    Completed,
+    /// The turn is spent before that.
+    Yielded,
+}
+
+struct Batch {
+    ids: Vec<ProviderId>,
+    requested_at: Timestamp,
+    changes: Vec<RemoteChange>,
+}
+
+impl Turn<'_> {
+    /// Reads what is left in the tables; whether that was all.
+    pub(super) async fn fetch_items(&mut self) -> Result<bool, Stop> {
+        let fetched = self.fetch(Source::Items { after: None }, Then::GoOn).await?;
+        Ok(fetched != Fetched::Yielded)
+    }
+
+    /// Reads and applies everything that `source` names.
+    pub(super) async fn fetch(&mut self, mut source: Source, then: Then) -> Result<Fetched, Stop> {
+        let (sync, calendar) = (self.sync, self.calendar.clone());
+        let ids = self.next_ids(&mut source).await?;
+        if ids.is_empty() {
+            return Ok(Fetched::All);
+        }
+        if self.budget.left(sync.clock.now()) == 0 {
+            return Ok(Fetched::Yielded);
+        }
+        let mut batch = read(sync, &calendar, ids).await?;
+        loop {
+            self.budget.spend();
+            let next = self.next_ids(&mut source).await?;
+            let is_last = next.is_empty();
+            if let (true, Then::Complete(token)) = (is_last, &then) {
+                self.mark_complete(token.clone());
+            }
+            let goes_on = !is_last && self.budget.left(sync.clock.now()) > 0;
+            self.state.items_done += count(batch.ids.len());
+            let struck = match source {
+                Source::Items { .. } => batch.ids.as_slice(),
+                Source::Memory(_) => &[],
+            };
+            let applying = self.apply(&batch.changes, batch.requested_at, struck, None);
+            if goes_on {
+                let (applied, ahead) = tokio::join!(applying, read(sync, &calendar, next));
+                applied?;
+                batch = ahead?;
+                continue;
+            }
+            applying.await?;
+            return Ok(match (is_last, then) {
+                (false, _) => Fetched::Yielded,
+                (true, Then::GoOn) => Fetched::All,
+                (true, Then::Complete(_)) => Fetched::Completed,
+            });
+        }
+    }
+
+    async fn next_ids(&self, source: &mut Source) -> Result<Vec<ProviderId>, Stop> {
+        let most = self.sync.driver.capabilities().read_batch.max(1);
+        match source {
+            Source::Memory(ids) => Ok(ids.drain(..most.min(ids.len())).collect()),
+            Source::Items { after } => {
+                let tx = self.sync.store.read(self.scope()).await?;
+                let (calendar, generation) = (self.key.calendar_id, self.state.generation);
+                let ids = listing::next_items(&tx, calendar, generation, after.as_ref(), most).await?;
+                if let Some(last) = ids.last() {
+                    *after = Some(last.clone());
+                }
+                Ok(ids)
+            }
+        }
+    }
+}
+
+/// Reads a batch. An id that the driver says nothing of is noted as unreadable: it is neither deleted nor read.
+async fn read(sync: Sync<'_>, calendar: &CalendarRef, ids: Vec<ProviderId>) -> Result<Batch, DriverError> {
+    let requested_at = sync.clock.now();
+    let mut changes = sync.driver.read(calendar, &ids).await?;
+    let answered: HashSet<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
+    let silent: Vec<RemoteChange> = ids
+        .iter()
+        .filter(|id| !answered.contains(id))
+        .map(|id| RemoteChange::Unreadable {
+            provider_id: id.clone(),
+            revision: None,
+            reason: "The server listed this event but did not answer for it.".to_owned(),
+            raw: None,
+        })
+        .collect();
+    changes.extend(silent);
+    Ok(Batch { ids, requested_at, changes })
+}

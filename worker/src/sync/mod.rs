@@ -1,0 +1,101 @@
+//! Inbound sync: bringing the calendars of one connection up to date with their provider.
+//!
+//! ```text
+//! connection ─▶ for each due calendar, deltas first, imports last and in turn
+//!     turn: list ─▶ read what is named (one batch ahead) ─▶ page: plan ─▶ one transaction
+//!           until the listing is complete ─▶ sweep (complete listings only) ─▶ cursor
+//!     ─▶ one pass over the other calendars when something is missing ─▶ tombstones
+//! ```
+//! - No transaction is open while a provider is asked, and every transaction ends with the fence.
+//! - What a page stands for and how far the listing has come are committed together; a crash repeats at most a
+//!   page, and a repeated page is an echo.
+//! - Time, cursors and failures are a calendar's own (`calendar_sync`): one that fails waits by itself, and the
+//!   others go on. Only what must be the same for all of them (credentials, the host) ends the run.
+//! - A turn is bounded in pages and time; what is left continues after others had the slot.
+//!
+//! Deciding is in [`page`] and [`sweep`], without I/O; everything else here only carries.
+
+mod calendars;
+mod collect;
+mod complete;
+mod counted;
+mod fetch;
+mod page;
+mod run;
+mod sweep;
+mod turn;
+
+use std::time::Duration;
+
+use calfleet_domain::clock::{Clock, Rng};
+use calfleet_domain::job::Claim;
+use calfleet_providers::driver::{Driver, DriverError};
+use calfleet_store::connections::Connection;
+use calfleet_store::{Store, StoreError};
+
+pub use counted::Counted;
+pub use page::Counts;
+pub use run::{Failure, Report, connection};
+
+/// The numbers of a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncSettings {
+    /// Each calendar is compared in full with its provider this often.
+    pub full_sync_every: Duration,
+    /// A connection's list of calendars is read again this often.
+    pub calendars_every: Duration,
+    /// Pages after which a long import gives up its slot.
+    pub turn_pages: usize,
+    /// Time after which a long import gives up its slot.
+    pub turn_time: Duration,
+    /// At least so long between the beginnings of two runs of a calendar that no person asked for.
+    pub spacing: Duration,
+    /// How long a lease lasts from a committed page on.
+    pub lease: Duration,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            full_sync_every: Duration::from_secs(86_400),
+            calendars_every: Duration::from_secs(3_600),
+            turn_pages: 20,
+            turn_time: Duration::from_secs(20),
+            spacing: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a sync may touch, and for whom it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Sync<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// The fleet's clock.
+    pub clock: &'a dyn Clock,
+    /// Chance.
+    pub rng: &'a dyn Rng,
+    /// The account.
+    pub driver: &'a dyn Driver,
+    /// The right to work on it.
+    pub claim: &'a Claim,
+    /// Whose account it is.
+    pub connection: &'a Connection,
+    /// The numbers.
+    pub settings: &'a SyncSettings,
+}
+
+/// What ends a calendar's turn early.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    /// Our own store failed, or the lease was lost: the run ends, the row comes again.
+    #[error("write what was listed")]
+    Store(#[from] StoreError),
+    /// The provider failed: data, recorded with the time of the next run.
+    #[error("ask the provider")]
+    Driver(#[from] DriverError),
+    /// Others kept changing the rows of a page while it was planned.
+    #[error("apply a page that others keep changing")]
+    Contended,
+}

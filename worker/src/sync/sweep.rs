@@ -1,0 +1,159 @@
+//! What a complete listing did not name: whether that means deletion (laws 7 and 48), as rules without I/O.
+//!
+//! Absence is evidence only for rows that the listing could have named: agreed on before it began, with nothing
+//! pending, and inside what the provider still shows. And it is weak evidence when it is about much at once: a
+//! server that lost its disk, an expired login answered with an empty page and a half-written feed all look like
+//! a person who tidied up. So a large absence must be seen twice, by two complete listings that agree, or be
+//! confirmed by a person; while it waits nothing is swept, and the calendar says so.
+//!
+//! "Agree" is by a digest of exactly which rows were absent. A second listing that misses other rows starts the
+//! wait anew: two different wrong answers confirm nothing.
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::EventId;
+use calfleet_store::calendar_sync::SweepInDoubt;
+use calfleet_store::events::Known;
+use sha2::{Digest, Sha256};
+
+/// Up to so many absent rows are believed at once, whatever their share (unless nothing would be left).
+const BELIEVED_ROWS: usize = 5;
+
+/// What a complete listing of this kind is authoritative for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everything in the calendar.
+    Everything,
+    /// What has not ended yet: publishers of feeds drop the past when their window rolls on.
+    NotEnded,
+}
+
+/// What becomes of a row that was not named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The listing says nothing about it: younger than the listing.
+    Keep,
+    /// Has local edits: read singly, so that its deletion is certain before it meets them.
+    Recheck,
+    /// Outside what the provider shows; no deletion.
+    OutOfWindow,
+    /// Gone from this calendar.
+    Missing,
+}
+
+/// What becomes of `row`, which a listing begun at `began` did not name.
+pub(super) fn fate(row: &Known, began: Timestamp, reach: Reach) -> Fate {
+    if row.created_at >= began || row.settled_at.is_some_and(|settled| settled >= began) {
+        return Fate::Keep;
+    }
+    if row.is_pending {
+        return Fate::Recheck;
+    }
+    let has_ended = row.span_end.is_some_and(|end| end <= began);
+    match reach {
+        Reach::NotEnded if has_ended => Fate::OutOfWindow,
+        Reach::NotEnded | Reach::Everything => Fate::Missing,
+    }
+}
+
+/// Whether rows may be swept now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They may.
+    Sweep,
+    /// Too much at once: a second complete listing has to agree, or a person.
+    Wait(SweepInDoubt),
+}
+
+/// Judges a sweep of `missing` out of `known` live rows; `earlier` is the doubt a listing before this one left.
+pub(super) fn judge(
+    missing: &[EventId],
+    known: usize,
+    earlier: Option<&SweepInDoubt>,
+    now: Timestamp,
+) -> Verdict {
+    let is_much = missing.len() * 2 > known && missing.len() > BELIEVED_ROWS;
+    let is_all = missing.len() >= known;
+    if missing.is_empty() || !(is_much || is_all) {
+        return Verdict::Sweep;
+    }
+    let digest = digest(missing);
+    match earlier {
+        Some(earlier) if earlier.is_approved || earlier.digest == digest => Verdict::Sweep,
+        _ => Verdict::Wait(SweepInDoubt {
+            missing: missing.len(),
+            known,
+            digest,
+            noticed_at: now,
+            is_approved: false,
+        }),
+    }
+}
+
+/// A digest of which rows they are, whatever their order.
+fn digest(rows: &[EventId]) -> String {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable();
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(row.0.as_bytes());
+    }
+    hex::encode(hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::model::ProviderId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const BEGAN: Timestamp = Timestamp(1_000);
+
+    fn ids(range: std::ops::Range<u128>) -> Vec<EventId> {
+        range.map(|id| EventId(Uuid::from_u128(id))).collect()
+    }
+
+    fn known() -> Known {
+        Known {
+            id: EventId(Uuid::from_u128(1)),
+            provider_id: ProviderId::from("/a.ics"),
+            lock_version: 1,
+            created_at: Timestamp(1),
+            settled_at: None,
+            is_pending: false,
+            span_end: Some(Timestamp(500)),
+        }
+    }
+
+    #[test]
+    fn a_few_deletions_are_believed_and_the_last_event_never_at_once() {
+        assert_eq!(judge(&ids(0..5), 6, None, BEGAN), Verdict::Sweep);
+        assert_eq!(judge(&ids(0..50), 100, None, BEGAN), Verdict::Sweep);
+        assert!(matches!(judge(&ids(0..6), 11, None, BEGAN), Verdict::Wait(_)));
+        assert!(matches!(judge(&ids(0..1), 1, None, BEGAN), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn only_a_second_listing_that_misses_the_same_rows_confirms() {
+        let Verdict::Wait(doubt) = judge(&ids(0..30), 40, None, BEGAN) else { panic!("must wait") };
+
+        assert_eq!(judge(&ids(0..30), 40, Some(&doubt), BEGAN), Verdict::Sweep);
+        assert!(matches!(judge(&ids(1..31), 40, Some(&doubt), BEGAN), Verdict::Wait(_)));
+        let approved = SweepInDoubt { is_approved: true, ..doubt };
+        assert_eq!(judge(&ids(1..31), 40, Some(&approved), BEGAN), Verdict::Sweep);
+    }
+
+    #[test]
+    fn a_row_younger_than_the_listing_or_with_edits_is_not_swept() {
+        assert_eq!(fate(&known(), BEGAN, Reach::Everything), Fate::Missing);
+        assert_eq!(fate(&Known { created_at: BEGAN, ..known() }, BEGAN, Reach::Everything), Fate::Keep);
+        assert_eq!(fate(&Known { settled_at: Some(BEGAN), ..known() }, BEGAN, Reach::Everything), Fate::Keep);
+        assert_eq!(fate(&Known { is_pending: true, ..known() }, BEGAN, Reach::Everything), Fate::Recheck);
+    }
+
+    #[test]
+    fn the_past_leaves_a_feed_without_being_deleted() {
+        assert_eq!(fate(&known(), BEGAN, Reach::NotEnded), Fate::OutOfWindow);
+        assert_eq!(fate(&Known { span_end: None, ..known() }, BEGAN, Reach::NotEnded), Fate::Missing);
+    }
+}

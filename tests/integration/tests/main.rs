@@ -5,3 +5,5 @@ mod databases;
 mod driver_contract;
 mod migrations;
 mod store_contract;
+#[cfg(test)]
+mod sync;

@@ -1,0 +1,379 @@
+//! A provider that does as it is told: calendars in memory, listed by names or by contents, with the habits and
+//! failures that tests ask for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use calfleet_domain::clock::{Clock, Timestamp};
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{
+    Access, Body, DetailLevel, End, Event, Fields, Listing, Member, ProviderId, RemoteCalendar, RemoteChange,
+    RemoteEvent, Revision, Role, SyncToken, Uid, When,
+};
+use calfleet_providers::driver::{
+    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, Next, ProbeReport,
+    Problem, Since,
+};
+use calfleet_service::drivers::OpenAccount;
+use chrono::{DateTime, TimeDelta};
+use tokio::sync::mpsc;
+
+/// An object: its revision and, unless it is garbage, UID and title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) revision: u64,
+    pub(crate) content: Option<(String, String)>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    objects: BTreeMap<String, Object>,
+    /// Names in the order of their changes; a token is a length of this.
+    log: Vec<String>,
+    /// Tokens below are dead.
+    oldest_token: usize,
+}
+
+/// How it lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Names and revisions; contents are read.
+    Names,
+    /// Contents.
+    Contents,
+    /// One document, which shows what it shows.
+    Document,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The call fails.
+    Fails(FailureClass, Problem),
+    /// A complete listing without anything in it.
+    Empty,
+    /// The listing breaks off after naming half.
+    BreaksOff,
+    /// Another client writes while the answer is on its way.
+    Meanwhile(String, String, &'static str),
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    calendars: BTreeMap<String, Shelf>,
+    pub(crate) habit: Habit,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) read_batch: usize,
+    /// Dead tokens are answered with everything, unmarked.
+    pub(crate) hides_dead_tokens: bool,
+    pub(crate) detail: DetailLevel,
+    pub(crate) list_faults: VecDeque<Fault>,
+    pub(crate) read_faults: VecDeque<Fault>,
+    /// Calendars that answer 403.
+    pub(crate) forbidden: BTreeSet<String>,
+    pub(crate) listings: u32,
+    pub(crate) reads: u32,
+    pub(crate) read_ids: u32,
+    next_revision: u64,
+}
+
+/// The provider and its only account.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    state: Arc<Mutex<State>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Server {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let state = State {
+            calendars: BTreeMap::new(),
+            habit: Habit::Names,
+            page_size: None,
+            read_batch: 3,
+            hides_dead_tokens: false,
+            detail: DetailLevel::Full,
+            list_faults: VecDeque::new(),
+            read_faults: VecDeque::new(),
+            forbidden: BTreeSet::new(),
+            listings: 0,
+            reads: 0,
+            read_ids: 0,
+            next_revision: 1,
+        };
+        Self { state: Arc::new(Mutex::new(state)), clock }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn add_calendar(&self, calendar: &str) {
+        self.state().calendars.insert(calendar.to_owned(), Shelf::default());
+    }
+
+    pub(crate) fn remove_calendar(&self, calendar: &str) {
+        self.state().calendars.remove(calendar);
+    }
+
+    pub(crate) fn put(&self, calendar: &str, name: &str, uid: &str, title: &str) {
+        self.state().put(calendar, name, Some((uid.to_owned(), title.to_owned())));
+    }
+
+    pub(crate) fn put_garbage(&self, calendar: &str, name: &str) {
+        self.state().put(calendar, name, None);
+    }
+
+    pub(crate) fn delete(&self, calendar: &str, name: &str) {
+        let mut state = self.state();
+        let shelf = state.calendars.get_mut(calendar).unwrap();
+        shelf.objects.remove(name);
+        shelf.log.push(name.to_owned());
+    }
+
+    pub(crate) fn fill(&self, calendar: &str, count: usize) {
+        for number in 0..count {
+            self.put(calendar, &format!("{number:04}.ics"), &format!("{calendar}-{number}"), "Standup");
+        }
+    }
+
+    pub(crate) fn expire_tokens(&self) {
+        for shelf in self.state().calendars.values_mut() {
+            shelf.log.push("nothing.ics".to_owned());
+            shelf.oldest_token = shelf.log.len();
+        }
+    }
+
+    /// What it holds: calendar and name to title; garbage is `None`.
+    pub(crate) fn content(&self) -> BTreeMap<(String, String), Option<String>> {
+        let state = self.state();
+        let mut content = BTreeMap::new();
+        for (calendar, shelf) in &state.calendars {
+            for (name, object) in &shelf.objects {
+                let title = object.content.as_ref().map(|(_, title)| title.clone());
+                content.insert((calendar.clone(), name.clone()), title);
+            }
+        }
+        content
+    }
+}
+
+impl State {
+    fn put(&mut self, calendar: &str, name: &str, content: Option<(String, String)>) {
+        let revision = self.next_revision;
+        self.next_revision += 1;
+        let shelf = self.calendars.get_mut(calendar).unwrap();
+        shelf.objects.insert(name.to_owned(), Object { revision, content });
+        shelf.log.push(name.to_owned());
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            listing: if self.habit == Habit::Document {
+                ListingMode::Document
+            } else {
+                ListingMode::SyncToken
+            },
+            reads_singly: self.habit != Habit::Document,
+            read_batch: self.read_batch,
+            writes: false,
+            schedules: false,
+        }
+    }
+
+    fn change(&self, calendar: &str, name: &str) -> RemoteChange {
+        let provider_id = ProviderId::from(name);
+        let Some(object) = self.calendars.get(calendar).and_then(|shelf| shelf.objects.get(name)) else {
+            return RemoteChange::Removed { provider_id };
+        };
+        let revision = Some(Revision(object.revision.to_string()));
+        let Some((uid, title)) = &object.content else {
+            let (reason, raw) = ("It is not iCalendar.".to_owned(), Some("BEGIN:NONSENSE".to_owned()));
+            return RemoteChange::Unreadable { provider_id, revision, reason, raw };
+        };
+        let start = DateTime::from_timestamp_millis(1_800_000_000_000).unwrap();
+        let end = End::At(When::Utc(start + TimeDelta::hours(1)));
+        let mut fields = Fields::new(When::Utc(start), end);
+        if self.detail == DetailLevel::Full {
+            fields.title = Some(title.clone());
+        }
+        RemoteChange::Upsert(Box::new(RemoteEvent {
+            provider_id,
+            revision,
+            event: Event { uid: Uid(uid.clone()), body: Body::Single(fields) },
+            role: Role::Organizer,
+            detail: self.detail,
+            raw: format!("BEGIN:VEVENT\r\nUID:{uid}\r\nSUMMARY:{title}\r\nEND:VEVENT\r\n"),
+            changed_at: None,
+            warnings: Vec::new(),
+        }))
+    }
+
+    fn list(
+        &mut self,
+        calendar: &str,
+        since: &Since,
+        requested_at: Timestamp,
+    ) -> Result<Answer, DriverError> {
+        self.listings += 1;
+        let fault = self.list_faults.pop_front();
+        if let Some(Fault::Fails(class, problem)) = fault {
+            return Err(DriverError::new("list changes", class, problem));
+        }
+        if self.forbidden.contains(calendar) {
+            let action = "list this calendar".to_owned();
+            return Err(DriverError::new(
+                "list changes",
+                FailureClass::Permanent,
+                Problem::Forbidden { action },
+            ));
+        }
+        let Some(shelf) = self.calendars.get(calendar) else {
+            return Err(DriverError::new("list changes", FailureClass::Permanent, Problem::NotFound));
+        };
+        let (mut listing, from, offset, end) = position(since);
+        let is_dead = listing == Listing::Delta && from < shelf.oldest_token;
+        if is_dead && !self.hides_dead_tokens {
+            return Err(DriverError::new("list changes", FailureClass::Gone, Problem::CursorExpired));
+        }
+        if self.habit == Habit::Document {
+            listing = Listing::Full;
+        }
+        let named: BTreeSet<String> = match listing {
+            Listing::Delta if !is_dead => shelf.log.iter().skip(from).cloned().collect(),
+            _ => shelf.objects.keys().cloned().collect(),
+        };
+        let mut named: Vec<String> = named.into_iter().skip(offset).collect();
+        // What changes between two pages comes with the next delta: the token is as of the first page.
+        let end = end.unwrap_or(shelf.log.len());
+        let mut next = Next::Token(SyncToken(end.to_string()));
+        if let Some(size) = self.page_size.filter(|size| named.len() > *size) {
+            named.truncate(size);
+            next =
+                Next::Page(format!("{} {from} {} {end}", u8::from(listing == Listing::Full), offset + size));
+        }
+        if fault == Some(Fault::Empty) {
+            named.clear();
+        }
+        let mut answer = self.answer(calendar, &named);
+        answer.page =
+            Some(ChangePage { listing, requested_at, changes: std::mem::take(&mut answer.changes), next });
+        if fault == Some(Fault::BreaksOff) {
+            answer.members.truncate(answer.members.len() / 2);
+            answer.page = None;
+        }
+        if let Some(Fault::Meanwhile(name, uid, title)) = fault {
+            self.put(calendar, &name, Some((uid, title.to_owned())));
+        }
+        Ok(answer)
+    }
+
+    fn answer(&self, calendar: &str, named: &[String]) -> Answer {
+        let mut answer = Answer::default();
+        for name in named {
+            let object = self.calendars.get(calendar).and_then(|shelf| shelf.objects.get(name));
+            match object {
+                Some(object) if self.habit == Habit::Names => answer.members.push(Member {
+                    provider_id: ProviderId(name.clone()),
+                    revision: Some(Revision(object.revision.to_string())),
+                }),
+                _ => answer.changes.push(self.change(calendar, name)),
+            }
+        }
+        answer
+    }
+}
+
+#[derive(Default)]
+struct Answer {
+    members: Vec<Member>,
+    changes: Vec<RemoteChange>,
+    page: Option<ChangePage>,
+}
+
+/// Of which kind the listing is, after which change, after how many names, and up to which change.
+fn position(since: &Since) -> (Listing, usize, usize, Option<usize>) {
+    match since {
+        Since::Beginning => (Listing::Full, 0, 0, None),
+        Since::Token(token) => (Listing::Delta, token.0.parse().unwrap(), 0, None),
+        Since::Page(page) => {
+            let numbers: Vec<usize> = page.split(' ').map(|number| number.parse().unwrap()).collect();
+            let listing = if numbers[0] == 1 { Listing::Full } else { Listing::Delta };
+            (listing, numbers[1], numbers[2], Some(numbers[3]))
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Server {
+    fn capabilities(&self) -> Capabilities {
+        self.state().capabilities()
+    }
+
+    async fn probe(&self) -> Result<ProbeReport, DriverError> {
+        Err(DriverError::new("probe", FailureClass::Permanent, Problem::NotACalendar))
+    }
+
+    async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {
+        let calendar = |name: &String| RemoteCalendar {
+            provider_id: ProviderId(name.clone()),
+            name: name.clone(),
+            description: None,
+            color: None,
+            time_zone: None,
+            access: Access::Write,
+            is_primary: false,
+        };
+        Ok(self.state().calendars.keys().map(calendar).collect())
+    }
+
+    async fn list_changes(
+        &self,
+        calendar: &CalendarRef,
+        since: &Since,
+        members: &mpsc::Sender<Vec<Member>>,
+    ) -> Result<ChangePage, DriverError> {
+        let requested_at = self.clock.now();
+        let answer = self.state().list(calendar.provider_id.as_str(), since, requested_at)?;
+        for batch in answer.members.chunks(2) {
+            if members.send(batch.to_vec()).await.is_err() {
+                break;
+            }
+        }
+        answer
+            .page
+            .ok_or_else(|| DriverError::new("list changes", FailureClass::Transient, Problem::Truncated))
+    }
+
+    async fn read(
+        &self,
+        calendar: &CalendarRef,
+        ids: &[ProviderId],
+    ) -> Result<Vec<RemoteChange>, DriverError> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.reads += 1;
+        state.read_ids += u32::try_from(ids.len()).unwrap();
+        if let Some(Fault::Fails(class, problem)) = state.read_faults.pop_front() {
+            return Err(DriverError::new("read events", class, problem));
+        }
+        Ok(ids.iter().map(|id| state.change(calendar.provider_id.as_str(), id.as_str())).collect())
+    }
+}
+
+impl OpenAccount for Server {
+    fn open(&self, _account: Account) -> Result<Arc<dyn Driver>, DriverError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+pub(crate) fn refused() -> Fault {
+    Fault::Fails(FailureClass::Auth, Problem::WrongCredentials)
+}
+
+pub(crate) fn throttled(seconds: u64) -> Fault {
+    let class = FailureClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) };
+    Fault::Fails(class, Problem::Throttled)
+}

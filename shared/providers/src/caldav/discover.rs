@@ -200,7 +200,7 @@ impl Discovery<'_> {
                 Err(error) => return Err(error),
             };
             answered = true;
-            for response in &listed.responses {
+            for response in &listed.entries {
                 let Some(found) = normalise::calendar(response, &listed.url, self.start_of(site)) else {
                     continue;
                 };
@@ -243,7 +243,7 @@ impl Discovery<'_> {
 /// The properties of the place that was asked.
 fn own_props(found: &Responses) -> Props {
     let mut props = Props::default();
-    for response in found.responses.iter().take(1) {
+    for response in found.entries.iter().take(1) {
         props.merge(response.props.clone());
     }
     props

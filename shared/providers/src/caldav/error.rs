@@ -14,7 +14,7 @@ use super::wire::Element;
 use crate::driver::{DriverError, Problem};
 
 /// No server is waited for longer than this without asking again.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// What was attempted: for programs, and as a verb for people.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +47,7 @@ pub(crate) fn of_status(
     let (class, problem) = match status.as_u16() {
         401 => (FailureClass::Auth, Problem::WrongCredentials),
         429 => (FailureClass::Throttled { retry_after }, Problem::Throttled),
-        503 if retry_after.is_some() => (FailureClass::Throttled { retry_after }, Problem::Throttled),
-        403 if retry_after.is_some() => (FailureClass::Throttled { retry_after }, Problem::Throttled),
+        403 | 503 if retry_after.is_some() => (FailureClass::Throttled { retry_after }, Problem::Throttled),
         403 => (FailureClass::Permanent, Problem::Forbidden { action: attempt.action.to_owned() }),
         404 | 410 => (FailureClass::Permanent, Problem::NotFound),
         408 => (FailureClass::Transient, Problem::ServerError { status: 408 }),
@@ -148,7 +147,7 @@ mod tests {
         };
 
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_mins(1)));
         assert_eq!(wait("999999999"), Some(MAX_RETRY_AFTER));
         assert_eq!(of(503, Some("soon")).class, FailureClass::Transient);
     }

@@ -54,7 +54,7 @@ pub(super) struct Responses {
     /// Where the place has moved for good.
     pub(super) moved: Option<Url>,
     /// What is said of each resource.
-    pub(super) responses: Vec<Response>,
+    pub(super) entries: Vec<Response>,
 }
 
 impl Exchange {
@@ -120,15 +120,15 @@ impl Exchange {
         };
         let listed = self.multistatus(attempt, request, allowance, crossing).await?;
         let mut listed = listed.map_err(|refusal| refusal.error)?;
-        let mut responses = Vec::new();
+        let mut entries = Vec::new();
         while let Some(part) = listed.next().await? {
             if let Part::Response(response) = part
-                && responses.len() < MAX_RESPONSES
+                && entries.len() < MAX_RESPONSES
             {
-                responses.push(*response);
+                entries.push(*response);
             }
         }
-        Ok(Responses { url: listed.url, moved: listed.moved, responses })
+        Ok(Responses { url: listed.url, moved: listed.moved, entries })
     }
 }
 

@@ -113,7 +113,7 @@ impl Lister<'_> {
             .exchange
             .propfind(LIST, &self.collection.url, Depth::Zero, Wanted::Tags, Crossing::Refuse)
             .await?;
-        let props = found.responses.into_iter().map(|response| response.props);
+        let props = found.entries.into_iter().map(|response| response.props);
         Ok(props.fold(Tags::default(), |tags, props| Tags {
             ctag: tags.ctag.or(props.ctag),
             token: tags.token.or(props.sync_token),

@@ -32,7 +32,8 @@ pub struct DnsServices;
 #[async_trait]
 impl Services for DnsServices {
     async fn service(&self, domain: &str) -> Service {
-        let Ok(resolver) = TokioResolver::builder_tokio().and_then(|builder| builder.build()) else {
+        let Ok(resolver) = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
+        else {
             return Service::default();
         };
         // Only the one with TLS; the final dot keeps the system's search domains out.

@@ -86,7 +86,7 @@ impl Entry {
         };
         let content = content(raw);
         let uid = if uid.is_empty() { by_content(&content) } else { uid };
-        Self { uid, content, start, item }
+        Self { item, uid, content, start }
     }
 
     fn name(&self, naming: Naming) -> String {
@@ -158,9 +158,10 @@ mod tests {
     fn document(events: &[(&str, &str, &str)]) -> Document {
         let mut text = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n".to_owned();
         for (uid, start, title) in events {
-            text += &format!(
+            let event = format!(
                 "BEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:{start}\r\nSUMMARY:{title}\r\nEND:VEVENT\r\n"
             );
+            text.push_str(&event);
         }
         text += "END:VCALENDAR\r\n";
         ics::read(text.as_bytes(), None, &Limits::default()).unwrap()

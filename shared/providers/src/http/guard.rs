@@ -143,27 +143,33 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let inner = |high: u16, low: u16| {
-        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(w, x, y, z))
-    };
-    match (a, b, c, d, e, f) {
-        // unspecified, loopback, IPv4-compatible, IPv4-mapped, IPv4-translated
-        (0, 0, 0, 0, 0, 0) => false,
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => inner(g, h),
-        // NAT64, well-known and local-use prefix
-        (0x64, 0xff9b, 0, 0, 0, 0) => inner(g, h),
-        (0x64, 0xff9b, ..) => false,
+    let segments = address.segments();
+    let [first, second, third, fourth, fifth, sixth, seventh, eighth] = segments;
+    match segments {
+        // IPv4-mapped, IPv4-translated, NAT64 with its well-known prefix
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            is_public_inside(seventh, eighth)
+        }
         // 6to4 carries the address of its gateway, Teredo of its server and, inverted, of its client
-        (0x2002, high, low, ..) => inner(high, low),
-        (0x2001, 0, high, low, ..) => inner(high, low) && inner(!g, !h),
-        // the rest of 2001::/23 (protocol assignments), documentation, discard
-        (0x2001, b, ..) if b < 0x200 => false,
-        (0x2001, 0xdb8, ..) | (0x3fff, 0..=0xfff, ..) | (0x100, 0, 0, 0, ..) => false,
-        // only 2000::/3 is global unicast: this excludes unique local, link-local, site-local and multicast
-        _ => a & 0xe000 == 0x2000,
+        [0x2002, ..] => is_public_inside(second, third),
+        [0x2001, 0, ..] => is_public_inside(third, fourth) && is_public_inside(!seventh, !eighth),
+        _ => {
+            // the rest of 2001::/23 (protocol assignments) and documentation
+            let is_reserved = (first == 0x2001 && (second < 0x200 || second == 0xdb8))
+                || (first == 0x3fff && second <= 0xfff);
+            // Only 2000::/3 is global unicast: that excludes unspecified, loopback, IPv4-compatible, unique local,
+            // link-local, site-local, discard and multicast.
+            let is_global = first & 0xe000 == 0x2000;
+            // ISATAP ends in the address behind it.
+            let is_tunnel = matches!(fifth, 0 | 0x200) && sixth == 0x5efe;
+            is_global && !is_reserved && (!is_tunnel || is_public_inside(seventh, eighth))
+        }
     }
+}
+
+fn is_public_inside(high: u16, low: u16) -> bool {
+    let ([first, second], [third, fourth]) = (high.to_be_bytes(), low.to_be_bytes());
+    is_public_v4(Ipv4Addr::new(first, second, third, fourth))
 }
 
 /// Turns names into addresses.

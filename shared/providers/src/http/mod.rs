@@ -64,9 +64,9 @@ impl Default for HttpSettings {
             allow_http: false,
             connect_timeout: Duration::from_secs(10),
             // A large calendar makes some servers think for minutes before the first byte.
-            read_timeout: Duration::from_secs(300),
-            total_timeout: Duration::from_secs(60),
-            listing_timeout: Duration::from_secs(900),
+            read_timeout: Duration::from_mins(5),
+            total_timeout: Duration::from_mins(1),
+            listing_timeout: Duration::from_mins(15),
             max_listing_bytes: 128 << 20,
             max_object_bytes: 10 << 20,
             max_feed_bytes: 32 << 20,
@@ -126,14 +126,16 @@ impl HttpClient {
     /// # Errors
     /// When the TLS library cannot be started.
     pub fn new(settings: HttpSettings) -> Result<Self, BuildError> {
-        Self::with_lookup(settings, Arc::new(SystemLookup))
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        Self::with_lookup(settings, &lookup)
     }
 
     /// A client with a resolver of the caller's; what it answers is guarded all the same.
     ///
     /// # Errors
     /// When the TLS library cannot be started.
-    pub fn with_lookup(settings: HttpSettings, lookup: Arc<dyn Lookup>) -> Result<Self, BuildError> {
+    pub fn with_lookup(settings: HttpSettings, lookup: &Arc<dyn Lookup>) -> Result<Self, BuildError> {
+        let settings = Arc::new(settings);
         let policy = Arc::new(AddressPolicy::of(&settings));
         // Two clients, because the resolver is not told for which scheme it resolves, and plain http has the
         // stricter rule.
@@ -148,12 +150,7 @@ impl HttpClient {
                 .dns_resolver(Arc::new(GuardedResolver::new(scheme, policy.clone(), lookup.clone())))
                 .build()
         };
-        Ok(Self {
-            secure: build(Scheme::Https)?,
-            plain: build(Scheme::Http)?,
-            policy,
-            settings: Arc::new(settings),
-        })
+        Ok(Self { secure: build(Scheme::Https)?, plain: build(Scheme::Http)?, policy, settings })
     }
 
     /// The settings it was made with.

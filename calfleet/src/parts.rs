@@ -177,10 +177,9 @@ impl Parts {
 
 fn http_settings(config: &Config) -> HttpSettings {
     let http = &config.providers.http;
-    let ours = HttpSettings::default();
     HttpSettings {
         allowed_networks: http.allowed_networks.clone(),
-        allowed_ports: ours.allowed_ports.iter().chain(&http.allowed_ports).copied().collect(),
+        allowed_ports: http.allowed_ports.clone(),
         allow_http: http.allow_http,
         connect_timeout: http.connect_timeout,
         read_timeout: http.read_timeout,
@@ -189,7 +188,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         max_listing_bytes: http.max_listing_bytes,
         max_object_bytes: http.max_object_bytes,
         max_feed_bytes: http.max_feed_bytes,
-        user_agent: ours.user_agent,
+        ..HttpSettings::default()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Laws 1, 2, 4, 5, 15, 46, 47 and 48 in the pure planner: over generated events, and over histories of two sides
 //! with a provider that keeps one event (`reconcile_histories`). The decision table is in `reconcile_cases`.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{

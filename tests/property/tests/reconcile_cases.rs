@@ -1,5 +1,4 @@
 //! The decision table, case by case, and single cases worth a name.
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{

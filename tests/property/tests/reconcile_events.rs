@@ -1,5 +1,4 @@
 //! Events, edits and states for the laws of the planner.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where it stands")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

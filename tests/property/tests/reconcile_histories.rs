@@ -1,5 +1,4 @@
 //! Histories of two sides with a provider that keeps one event: nothing is lost, and both sides converge.
-#![expect(clippy::indexing_slicing, reason = "a test fails where it stands")]
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{ConflictPolicy, Event, StoredEvent};

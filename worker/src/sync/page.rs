@@ -22,7 +22,7 @@ use calfleet_domain::model::{
     Version,
 };
 use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, reconcile};
-use calfleet_domain::recurrence::expand::span;
+use calfleet_domain::recurrence::span;
 use calfleet_store::apply::{
     Adoption, CalendarKey, ConflictWrite, EventWrite, PageWrites, RevisionWrite, Touched,
 };

@@ -242,7 +242,12 @@ async fn what_never_finishes_runs_alone_from_the_third_time_on_and_is_set_aside_
         for run in 2..9 {
             let hints = table.tick(later(run * 40)).await;
             assert_eq!(hints.len(), 1, "a suspect runs alone");
+            assert_eq!(table.tick(later(run * 40)).await, [], "while one is handed out");
             let claimed = table.claim_hints(&hints, later(run * 40)).await;
+            assert!(
+                claimed.claims.is_empty() || table.tick(later(run * 40)).await.is_empty(),
+                "while one runs"
+            );
             for claim in &claimed.claims {
                 *ran.entry(claim.key).or_insert(2) += 1;
             }

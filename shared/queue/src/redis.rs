@@ -304,7 +304,7 @@ impl RedisQueue {
         for (name, text) in reports {
             match read_report(&name, &text) {
                 Some((worker, slots, seen)) if now.since(seen) <= WORKER_SILENCE => {
-                    alive.push((worker, slots))
+                    alive.push((worker, slots));
                 }
                 _ => silent.push(name),
             }

@@ -1,6 +1,8 @@
 """Asks python-caldav whether the sandbox is a CalDAV server.
 
-Usage: python python_caldav.py http://127.0.0.1:5232/ [user] [password]
+Usage: python python_caldav.py http://127.0.0.1:5232/ [user] [password] [auth]
+
+`auth` (basic, digest) sends credentials unasked; without it the client waits for a 401.
 
 Prints one line per check and ends with status 1 when one failed. (The file is not called caldav.py, because
 the import of python-caldav would then find itself.)
@@ -54,7 +56,8 @@ def main():
     password = sys.argv[3] if len(sys.argv) > 3 else "secret"
     checks = Checks()
     start = datetime(2030, 1, 15, 10, tzinfo=timezone.utc)
-    client = caldav.DAVClient(url=url, username=user, password=password)
+    auth = sys.argv[4] if len(sys.argv) > 4 else None
+    client = caldav.DAVClient(url=url, username=user, password=password, auth_type=auth)
 
     principal = checks.run("discovers the principal", client.principal)
     if principal is None:
@@ -131,7 +134,7 @@ def main():
     checks.run("reads the new name", lambda: equal(again.get_display_name(), "Renamed"))
     checks.run("deletes the calendar", calendar.delete)
     checks.run("it is gone", lambda: equal([c for c in principal.calendars() if scratch in str(c.url)], []))
-    checks.run("a wrong password is refused", lambda: unauthorized(url, user))
+    checks.run("a wrong password is refused", lambda: unauthorized(url, user, auth))
     sys.exit(1 if checks.failed else 0)
 
 
@@ -162,9 +165,9 @@ def refused(call):
     return response.status
 
 
-def unauthorized(url, user):
+def unauthorized(url, user, auth):
     try:
-        caldav.DAVClient(url=url, username=user, password="wrong").principal()
+        caldav.DAVClient(url=url, username=user, password="wrong", auth_type=auth).principal()
     except error.AuthorizationError:
         return
     raise AssertionError("a wrong password was accepted")

@@ -17,7 +17,7 @@ mod resource;
 mod sync;
 pub(crate) mod xml;
 
-use http::header::{ALLOW, HeaderName, LOCATION, SERVER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, HeaderName, LOCATION, SERVER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -111,7 +111,8 @@ fn admitted(call: &mut Call<'_>, place: &Place) -> Answer {
     }
     let Some(caller) = call.scribe.caller.as_deref() else {
         let root = matches!(place, Place::Root | Place::WellKnown);
-        if profile.anonymous_root && root && call.head.method.as_str() == "PROPFIND" {
+        let stranger = !call.head.headers.contains_key(AUTHORIZATION);
+        if profile.anonymous_root && root && stranger && call.head.method.as_str() == "PROPFIND" {
             return propfind::answer(call, place);
         }
         return challenge(call.world, call.head);

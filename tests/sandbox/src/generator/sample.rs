@@ -36,6 +36,9 @@ pub(crate) struct Guest {
     pub(crate) answer: &'static str,
 }
 
+/// Days from its start within which people change single instances of a series.
+const NEAR_DAYS: i64 = 3 * 365;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) uid: String,
@@ -62,12 +65,13 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// The dates of its first instances, at most `most`.
+    /// The dates of its first instances, at most `most` and within [`NEAR_DAYS`] of the start.
     pub(crate) fn dates(&self, most: usize) -> Vec<NaiveDate> {
-        match &self.pattern {
-            Some(pattern) => pattern.dates(self.start.date(), most),
-            None => vec![self.start.date()],
-        }
+        let start = self.start.date();
+        let Some(pattern) = &self.pattern else { return vec![start] };
+        let mut dates = pattern.dates(start, most);
+        dates.retain(|date| *date < days_from(start, NEAR_DAYS));
+        dates
     }
 
     /// One VCALENDAR with the master, its overrides and the zone they need.

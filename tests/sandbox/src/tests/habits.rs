@@ -71,7 +71,9 @@ async fn like_cyrus_a_long_delta_is_paged_with_507_and_strangers_see_the_root() 
     let root = format!("{}/", bench.sandbox.url());
     let body = "<propfind xmlns=\"DAV:\"><prop><current-user-principal/></prop></propfind>";
     let propfind = Method::from_bytes(b"PROPFIND").unwrap();
-    let stranger = bench.client.request(propfind, root).header("depth", "0").body(body).send().await.unwrap();
+    let ask = || bench.client.request(propfind.clone(), &root).header("depth", "0").body(body);
+    let stranger = ask().send().await.unwrap();
+    let wrong = ask().basic_auth("ada", Some("wrong")).send().await.unwrap();
 
     assert!(first.text.contains("HTTP/1.1 507 Insufficient Storage"));
     assert_eq!(first.count("<D:getetag>"), 2);
@@ -79,6 +81,7 @@ async fn like_cyrus_a_long_delta_is_paged_with_507_and_strangers_see_the_root() 
     assert!(!second.text.contains("507"));
     assert_eq!(stranger.status(), StatusCode::MULTI_STATUS);
     assert!(stranger.text().await.unwrap().contains("<D:unauthenticated/>"));
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -49,8 +49,7 @@ impl Bench {
         let sandbox = Sandbox::start(options).await.unwrap();
         let ada = AccountSpec::new("ada", "secret").calendar(CalendarSpec::new("work").titled("Work & play"));
         sandbox.create_account(ada).unwrap();
-        let client =
-            Client::builder().redirect(reqwest::redirect::Policy::none()).gzip(false).build().unwrap();
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { sandbox, client }
     }
 

@@ -73,7 +73,7 @@ async fn look(config: &Config, findings: &mut Findings) {
     let makes_file = config.database.is_sqlite();
     match keys::ring(&config.vault, makes_file) {
         Ok(ring) => {
-            findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()))
+            findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()));
         }
         Err(error) => findings.bad("master keys", format!("{error:#}")),
     }
@@ -88,7 +88,7 @@ async fn look(config: &Config, findings: &mut Findings) {
             format!("its schema is {} migrations behind; run 'calfleet migrate'", pending.len()),
         ),
         Err(error) => {
-            findings.failed("database", "see that database.url is right and the server runs", &error)
+            findings.failed("database", "see that database.url is right and the server runs", &error);
         }
     }
 }

@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::keys;
 
 /// How often the database's clock is compared with the machine's.
-const CLOCK_CHECK: Duration = Duration::from_secs(60);
+const CLOCK_CHECK: Duration = Duration::from_mins(1);
 
-/// A run of a sync gives its slot up by itself after sync.turn_time; this is for one that hangs in a listing.
-const LONGEST_SYNC: Duration = Duration::from_secs(1_200);
+/// A run of a sync gives its slot up by itself after `sync.turn_time`; this is for one that hangs in a listing.
+const LONGEST_SYNC: Duration = Duration::from_mins(20);
 
 /// The parts of a program.
 #[derive(Debug, Clone)]

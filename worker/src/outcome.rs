@@ -10,13 +10,13 @@ use calfleet_domain::failure::{FailureClass, backoff};
 use calfleet_domain::job::{Finish, WorkState};
 
 /// The longest wait between two attempts of what never dies, where the poll interval is shorter.
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
+pub const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 
 /// The wait after a provider's "slow down" that names no time.
-const UNNAMED_THROTTLE: Duration = Duration::from_secs(60);
+const UNNAMED_THROTTLE: Duration = Duration::from_mins(1);
 
 /// The longest time a provider can make us wait by one answer; a larger `Retry-After` is a mistake of its own.
-const LONGEST_THROTTLE: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_THROTTLE: Duration = Duration::from_hours(24);
 
 /// How a run of `sync` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub(crate) struct ConnectOptions {
     /// What to call it.
     #[arg(long)]
     label: Option<String>,
-    /// Between two polls, such as 5m; sync.poll_interval when absent.
+    /// Between two polls, such as 5m; `sync.poll_interval` when absent.
     #[arg(long, value_parser = humantime::parse_duration)]
     poll_interval: Option<std::time::Duration>,
     #[command(flatten)]

@@ -76,18 +76,17 @@ impl Whose {
     /// The organization meant; with `makes`, one is made when there is none of that name.
     pub(crate) async fn find(&self, service: &Service, makes: Makes) -> anyhow::Result<OrganizationId> {
         let tx = service.store.read(Scope::Fleet).await?;
-        let found = match &self.organization {
-            Some(name) => match name.parse() {
+        let found = if let Some(name) = &self.organization {
+            match name.parse() {
                 Ok(id) => Some(id),
                 Err(_) => organizations::find(&tx, name).await?,
-            },
-            None => {
-                let all = organizations::list(&tx).await?;
-                if all.len() > 1 {
-                    bail!("there are {} organizations: say which with --organization NAME", all.len());
-                }
-                all.first().copied()
             }
+        } else {
+            let all = organizations::list(&tx).await?;
+            if all.len() > 1 {
+                bail!("there are {} organizations: say which with --organization NAME", all.len());
+            }
+            all.first().copied()
         };
         drop(tx);
         match (found, makes) {

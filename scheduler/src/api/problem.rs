@@ -55,6 +55,7 @@ impl Problem {
     }
 
     /// Our own database failed: logged here, where it is handled.
+    #[expect(clippy::needless_pass_by_value, reason = "it ends here, as the argument of map_err")]
     pub fn store(error: calfleet_store::StoreError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "a request failed in the database");
         let detail = "The database does not answer at present; repeat the request.";

@@ -207,11 +207,11 @@ fn expand_row(row: &StoredRow, query: &InstancesQuery, found: &mut Vec<InstanceV
     let most = Budget::default().instances.max(query.offset.saturating_add(query.limit).saturating_add(1));
     let budget = Budget { instances: most, ..Budget::default() };
     let expansion = expand(event, query.from..query.until, query.zone, &budget);
-    found.extend(expansion.instances.into_iter().map(|instance| instance_view(row, instance)));
+    found.extend(expansion.instances.iter().map(|instance| instance_view(row, instance)));
     expansion.is_complete
 }
 
-fn instance_view(row: &StoredRow, instance: Instance<'_>) -> InstanceView {
+fn instance_view(row: &StoredRow, instance: &Instance<'_>) -> InstanceView {
     let stamp = |instant: chrono::DateTime<chrono::Utc>| instant.format("%Y-%m-%dT%H:%M:%SZ").to_string();
     InstanceView {
         event_id: row.event.id,

@@ -79,7 +79,7 @@ pub struct Status {
 }
 
 /// How late a poll may be before it is called delayed, besides its interval: the queue, the run, some jitter.
-const GRACE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_mins(2);
 
 /// The status that follows from the facts.
 pub fn status(facts: &Facts, now: Timestamp) -> Status {
@@ -163,7 +163,7 @@ mod tests {
             next_at: None,
             class: None,
             problem: None,
-            poll_interval: Duration::from_secs(900),
+            poll_interval: Duration::from_mins(15),
         }
     }
 

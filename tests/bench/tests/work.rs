@@ -50,9 +50,9 @@ impl Bench {
         let stop = CancellationToken::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let noop = Noop::default();
-        let registry = Registry::default().with(Kind::Sync, Duration::from_secs(60), noop.clone()).with(
+        let registry = Registry::default().with(Kind::Sync, Duration::from_mins(1), noop.clone()).with(
             Kind::Push,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             noop.clone(),
         );
         let ticker = Ticker::new(store.clone(), queue.clone(), clock.clone(), TickSettings::default());

@@ -119,7 +119,7 @@ async fn hammer(fleet: Fleet, length: Duration) {
         ledger: Arc::clone(&ledger),
         work,
     };
-    let registry = |work| Registry::default().with(Kind::Sync, Duration::from_secs(60), handler(work));
+    let registry = |work| Registry::default().with(Kind::Sync, Duration::from_mins(1), handler(work));
     let brisk = registry(Duration::from_millis(30));
     let settings = FrameSettings {
         slots: 8,
@@ -128,7 +128,7 @@ async fn hammer(fleet: Fleet, length: Duration) {
         grace: Duration::from_secs(1),
     };
     // renews nothing, and sleeps through two leases before it commits
-    let sleepy = FrameSettings { slots: 1, renewal: Duration::from_secs(3600), ..settings };
+    let sleepy = FrameSettings { slots: 1, renewal: Duration::from_hours(1), ..settings };
     let _tickers = [fleet.start_ticker(), fleet.start_ticker()];
     let _sleeper = fleet.start_worker(registry(LEASE * 2), sleepy);
     let mut workers =
@@ -156,13 +156,13 @@ async fn hammer(fleet: Fleet, length: Duration) {
     };
 
     let served = holds(Duration::from_secs(20), async || fleet.unserved().await == 0).await;
-    let ledger = ledger.lock().unwrap();
-    assert_eq!(ledger.wrongs, Vec::<String>::new());
     for (key, ticket) in first.into_iter().chain(second).chain(third) {
         let row = fleet.row(key).await;
         assert!(row.is_served(ticket), "a wake-up was lost: {row:?}");
     }
     assert!(served);
+    let ledger = ledger.lock().unwrap();
+    assert_eq!(ledger.wrongs, Vec::<String>::new());
     assert!(ledger.runs > 200, "only {} runs", ledger.runs);
     eprintln!("{} runs, {} stale commits refused", ledger.runs, ledger.refused);
 }

@@ -1,4 +1,5 @@
 //! The fleet under misfortune: lost hints, wiped queues, dying workers, and the laws that hold all the same.
+#![cfg(test)]
 
 mod fleet;
 mod hammer;

@@ -43,7 +43,7 @@ impl Brief {
     }
 
     fn registry(&self) -> Registry {
-        Registry::default().with(Kind::Sync, Duration::from_secs(60), self.clone())
+        Registry::default().with(Kind::Sync, Duration::from_mins(1), self.clone())
     }
 }
 
@@ -162,7 +162,7 @@ async fn a_backlog_that_fell_due_while_no_worker_ran_drains_each_row_once() {
         let settings = FrameSettings { slots: 512, ..FrameSettings::default() };
         let _worker = fleet.start_worker(handler.registry(), settings);
 
-        let drained = holds(Duration::from_secs(120), async || {
+        let drained = holds(Duration::from_mins(2), async || {
             handler.runs.load(Ordering::SeqCst) >= 20_000 && fleet.unserved().await == 0
         });
         assert!(drained.await, "only {} ran", handler.runs.load(Ordering::SeqCst));

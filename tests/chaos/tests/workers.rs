@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::fleet::{Fleet, holds, sync_of};
 
 const SOON: Duration = Duration::from_secs(10);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const QUICK: FrameSettings = FrameSettings {
     slots: 8,
     lease: Duration::from_secs(1),

@@ -21,7 +21,7 @@ use super::{Frame, FrameError, Outcome, Shared, fetch, finishes, leases};
 use crate::jobs::Job;
 
 /// The longest wait after a run that took too long.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 
 /// Runs a worker until `stop`; then pops no more, lets running jobs end within their grace, and gives the rest back.
 ///

@@ -57,8 +57,8 @@ pub struct SyncSettings {
 impl Default for SyncSettings {
     fn default() -> Self {
         Self {
-            full_sync_every: Duration::from_secs(86_400),
-            calendars_every: Duration::from_secs(3_600),
+            full_sync_every: Duration::from_hours(24),
+            calendars_every: Duration::from_hours(1),
             turn_pages: 20,
             turn_time: Duration::from_secs(20),
             spacing: Duration::from_secs(10),

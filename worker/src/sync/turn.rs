@@ -26,7 +26,7 @@ const CHANGES_AT_ONCE: usize = 500;
 
 /// How long after a complete listing that would sweep much the next one is asked for: long enough for a server to
 /// get up again, short enough for people who did delete it all.
-const SECOND_LISTING_AFTER: Duration = Duration::from_secs(60);
+const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
 
 /// How often a page is planned anew because others changed its rows meanwhile.
 const PLANS: usize = 5;
@@ -182,15 +182,12 @@ impl<'a> Turn<'a> {
         self.state.items_done = 0;
         self.named.clear();
         self.is_resumed = false;
-        match token {
-            Some(token) => {
-                self.state.listing = Listing::Delta;
-                Since::Token(token)
-            }
-            None => {
-                self.state.listing = Listing::Full;
-                Since::Beginning
-            }
+        if let Some(token) = token {
+            self.state.listing = Listing::Delta;
+            Since::Token(token)
+        } else {
+            self.state.listing = Listing::Full;
+            Since::Beginning
         }
     }
 

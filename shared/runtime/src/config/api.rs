@@ -30,7 +30,7 @@ impl ApiConfig {
 
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
         within(complaints, "api.max_body_bytes", &self.max_body_bytes, 1_000..=100_000_000);
-        within(complaints, "api.timeout", &self.timeout, Duration::from_secs(1)..=Duration::from_secs(300));
+        within(complaints, "api.timeout", &self.timeout, Duration::from_secs(1)..=Duration::from_mins(5));
         if !self.worker_listen.is_empty() && self.worker_address().is_none() {
             let advice = "is no address:port such as 127.0.0.1:8401.".to_owned();
             complaints.push(Complaint { key: "api.worker_listen", advice });

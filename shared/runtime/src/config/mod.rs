@@ -87,7 +87,7 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        Self::extract(figment.merge(Env::prefixed("CALFLEET__").split("__")))
+        Self::extract(&figment.merge(Env::prefixed("CALFLEET__").split("__")))
     }
 
     /// The defaults with the text of a file over them, the environment left aside; for tests and the demo.
@@ -95,10 +95,10 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
-        Self::extract(Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text)))
+        Self::extract(&Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text)))
     }
 
-    fn extract(figment: Figment) -> Result<Self, ConfigError> {
+    fn extract(figment: &Figment) -> Result<Self, ConfigError> {
         let config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
         let complaints = config.complaints();
         if complaints.is_empty() { Ok(config) } else { Err(ConfigError::Unusable(complaints)) }

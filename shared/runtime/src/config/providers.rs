@@ -48,7 +48,7 @@ pub struct HttpConfig {
 impl ProvidersConfig {
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
         let http = &self.http;
-        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
         within(complaints, "providers.http.connect_timeout", &http.connect_timeout, second..=minute);
         within(complaints, "providers.http.total_timeout", &http.total_timeout, second..=10 * minute);
         within(complaints, "providers.http.read_timeout", &http.read_timeout, second..=10 * minute);

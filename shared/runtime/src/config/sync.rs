@@ -28,7 +28,7 @@ pub struct SyncConfig {
 
 impl SyncConfig {
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
-        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+        let (minute, day) = (Duration::from_mins(1), Duration::from_hours(24));
         within(complaints, "sync.poll_interval", &self.poll_interval, minute..=7 * day);
         within(complaints, "sync.full_sync_every", &self.full_sync_every, 60 * minute..=30 * day);
         within(complaints, "sync.calendars_every", &self.calendars_every, 5 * minute..=30 * day);

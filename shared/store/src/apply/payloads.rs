@@ -92,9 +92,12 @@ pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<()
     Ok(())
 }
 
+/// The series, the recurrence key, and the body; `None` for a cancelled instance.
+type OverrideRow<'a> = (&'a EventWrite, String, Option<String>);
+
 /// The series key is the id of the object that holds the series: where one object holds all of it, two series of
 /// one UID in one calendar stay two.
-fn overrides(write: &EventWrite) -> Result<Vec<(&EventWrite, String, Option<String>)>, StoreError> {
+fn overrides(write: &EventWrite) -> Result<Vec<OverrideRow<'_>>, StoreError> {
     let Some(Event { body: Body::Series(series), .. }) = &write.event else { return Ok(Vec::new()) };
     let body = |over: &Override| match over {
         Override::Changed(fields) => to_json("replace overrides", "body", fields.as_ref()).map(Some),

@@ -26,7 +26,7 @@ async fn mirrors(server: DavServer) {
     let calendar = server.create_calendar("work");
     server.fill(&calendar, (0..1_000).map(|number| event(number, "Event")));
     // The first look at a calendar makes the server read all of it.
-    let patience = Duration::from_secs(300);
+    let patience = Duration::from_mins(5);
     let settings = settings(&[url.port().unwrap()]);
     let registry = registry(HttpSettings { total_timeout: patience, listing_timeout: patience, ..settings });
     let typed = Account {

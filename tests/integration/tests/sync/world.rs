@@ -127,7 +127,7 @@ impl World {
         work::ask(&tx, &[ask]).await.unwrap();
         tx.commit().await.unwrap();
         // what a crashed worker held is free again
-        let later = now.plus(Duration::from_secs(3600));
+        let later = now.plus(Duration::from_hours(1));
         work::recover(&self.store, 1, later).await.unwrap();
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
         work::tick(&self.store, [9; 4], marks, &mut Fairness::default(), later).await.unwrap();

@@ -17,6 +17,7 @@
 
 mod calendars;
 mod collect;
+mod commit;
 mod complete;
 mod counted;
 mod fetch;

@@ -69,7 +69,7 @@ pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<()
          WHERE organization_id = $1 AND event_id IN (SELECT event_id FROM input)";
     Input::new().column("event_id", rewritten).execute(tx, OPERATION, sql, values![organization]).await?;
 
-    let rows: Vec<(&EventWrite, String, Option<String>)> = writes
+    let rows: Vec<OverrideRow<'_>> = writes
         .inserts
         .iter()
         .chain(&writes.updates)
@@ -92,7 +92,7 @@ pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<()
     Ok(())
 }
 
-/// The series, the recurrence key, and the body; `None` for a cancelled instance.
+/// The series it belongs to, the key, and the content; no content is a cancelled instance.
 type OverrideRow<'a> = (&'a EventWrite, String, Option<String>);
 
 /// The series key is the id of the object that holds the series: where one object holds all of it, two series of

@@ -1,0 +1,229 @@
+//! What a turn writes: changes with the calendar's row, in one transaction that ends with the fence.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::{Listing, MeetingId, ProviderId, RemoteChange, SyncToken};
+use calfleet_domain::reconcile::Context;
+use calfleet_domain::recurrence::zone::DATA_VERSION;
+use calfleet_providers::driver::ListingMode;
+use calfleet_store::apply::{self, Applied, Stamp};
+use calfleet_store::calendar_sync::{self, Due, Phase};
+use calfleet_store::events;
+use calfleet_store::history::Cause;
+use calfleet_store::listing;
+use calfleet_store::{Priority, Scope, StoreError, Tx, work};
+
+use super::Stop;
+use super::collect::count;
+use super::page::{self, Circumstances, Held, Planned};
+use super::turn::Turn;
+
+/// Most changes in one transaction: what SQLite's one writer can take without keeping a person waiting.
+const CHANGES_AT_ONCE: usize = 500;
+
+/// How long after a complete listing that would sweep much the next one is asked for: long enough for a server to
+/// get up again, short enough for people who did delete it all.
+const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
+
+/// How often a page is planned anew because others changed its rows meanwhile.
+const PLANS: usize = 5;
+
+impl Turn<'_> {
+    pub(super) async fn apply_all(
+        &mut self,
+        changes: Vec<RemoteChange>,
+        requested_at: Timestamp,
+    ) -> Result<(), Stop> {
+        for chunk in in_chunks(changes) {
+            let shown = chunk.iter().filter(|change| !matches!(change, RemoteChange::Removed { .. }));
+            self.state.items_done += count(shown.count());
+            self.apply(&chunk, requested_at, &[], None).await?;
+        }
+        Ok(())
+    }
+
+    /// The last changes of a listing of what changed: the cursor is committed with them.
+    pub(super) async fn apply_last(
+        &mut self,
+        changes: Vec<RemoteChange>,
+        requested_at: Timestamp,
+        token: Option<SyncToken>,
+    ) -> Result<(), Stop> {
+        let mut chunks = in_chunks(changes);
+        let last = chunks.pop().unwrap_or_default();
+        for chunk in chunks {
+            self.apply(&chunk, requested_at, &[], None).await?;
+        }
+        self.mark_complete(token);
+        self.apply(&last, requested_at, &[], None).await
+    }
+
+    /// Applies changes in one transaction, with the calendar's row as it now is; `struck` are names of a long
+    /// listing that these changes answer.
+    pub(super) async fn apply(
+        &mut self,
+        changes: &[RemoteChange],
+        requested_at: Timestamp,
+        struck: &[ProviderId],
+        cause: Option<Cause>,
+    ) -> Result<(), Stop> {
+        for _ in 0..PLANS {
+            let Planned { writes, counts } = self.plan(changes, requested_at, cause).await?;
+            let tx = self.begin().await?;
+            let stamp = Stamp { now: self.sync.clock.now(), requested_at, zone_data: DATA_VERSION };
+            match apply::apply(&tx, self.key, &writes, &stamp).await {
+                Ok(Applied::Written) => {}
+                Ok(Applied::Outdated) => {
+                    tx.rollback().await?;
+                    continue;
+                }
+                Err(error) if error.is_busy() => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if !struck.is_empty() {
+                listing::strike_items(&tx, self.key.calendar_id, self.state.generation, struck).await?;
+            }
+            self.commit(tx).await?;
+            self.has_missing |= counts.missing > 0;
+            self.counts.add(counts);
+            return Ok(());
+        }
+        Err(Stop::Contended)
+    }
+
+    async fn plan(
+        &self,
+        changes: &[RemoteChange],
+        requested_at: Timestamp,
+        cause: Option<Cause>,
+    ) -> Result<Planned, StoreError> {
+        let held = self.load(changes).await?;
+        let circumstances = Circumstances {
+            calendar: self.key,
+            context: Context {
+                policy: self.sync.connection.settings.conflict_policy,
+                requested_at,
+                listed_without_at: self.fresh_before,
+                provider_clock_offset_ms: 0,
+            },
+            cause: cause.unwrap_or_else(|| self.cause()),
+            now: self.sync.clock.now(),
+            rng: self.sync.rng,
+        };
+        Ok(page::plan(changes, held, &circumstances))
+    }
+
+    async fn load(&self, changes: &[RemoteChange]) -> Result<Held, StoreError> {
+        let tx = self.sync.store.read(self.scope()).await?;
+        let ids: Vec<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
+        let rows = events::load_for_page(&tx, self.key.calendar_id, &ids).await?;
+        let rows: HashMap<ProviderId, _> =
+            rows.into_iter().map(|row| (row.event.provider_id.clone(), row)).collect();
+        let mut meetings = HashSet::new();
+        for change in changes {
+            match (change, rows.get(change.provider_id())) {
+                (RemoteChange::Removed { .. }, Some(row)) => {
+                    meetings.insert(row.event.meeting_id);
+                }
+                (RemoteChange::Upsert(remote), None) if self.has_missing => {
+                    meetings.insert(MeetingId::of(self.key.organization_id, &remote.event.uid));
+                }
+                _ => {}
+            }
+        }
+        let meetings: Vec<MeetingId> = meetings.into_iter().filter(|meeting| !meeting.0.is_nil()).collect();
+        let elsewhere = events::load_elsewhere(&tx, self.key.connection_id, &meetings).await?;
+        Ok(Held { rows, elsewhere })
+    }
+
+    fn cause(&self) -> Cause {
+        match self.state.listing {
+            _ if self.fresh_before.is_none() => Cause::Import,
+            Listing::Full => Cause::FullSync,
+            Listing::Delta => Cause::Sync,
+        }
+    }
+
+    /// The listing is complete and applied, as of when it began.
+    pub(super) fn mark_complete(&mut self, token: Option<SyncToken>) {
+        let began = self.state.generation_started_at;
+        if self.state.listing == Listing::Full {
+            self.state.full_at = began;
+            self.state.requires_full = false;
+            self.state.sweep = None;
+        } else if self.sync.driver.capabilities().listing != ListingMode::SyncToken {
+            // what says "unchanged" about a whole is as good as having listed the whole
+            self.state.full_at = began;
+        }
+        self.state.sync_token = token;
+        self.state.page_token = None;
+        self.state.pending_token = None;
+        self.state.phase = Phase::Idle;
+        self.state.fresh_at = began;
+        self.state.items_done = self.state.items_listed;
+        self.state.attempt = 0;
+        self.state.problem = None;
+        self.state.not_before = Timestamp::ZERO;
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope::Organization(self.key.organization_id)
+    }
+
+    pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
+        self.sync.store.begin(self.scope(), Priority::Background).await
+    }
+
+    /// Writes the calendar's row alone.
+    pub(super) async fn commit_progress(&mut self) -> Result<(), Stop> {
+        let tx = self.begin().await?;
+        self.commit(tx).await
+    }
+
+    /// The calendar's row, then the fence, then the commit.
+    pub(super) async fn commit(&mut self, tx: Tx) -> Result<(), Stop> {
+        let now = self.sync.clock.now();
+        calendar_sync::save(&tx, &[(&self.state, self.due())]).await?;
+        work::fence(&tx, self.sync.claim, self.sync.settings.lease, now).await?;
+        tx.commit().await?;
+        self.committed = self.state.clone();
+        Ok(())
+    }
+
+    /// The next poll: within the last tenth of the interval, so that calendars connected together drift apart; or
+    /// sooner, where a sweep waits for a second listing; or at once, where the listing began before this run and
+    /// so knows nothing of what the run was asked for.
+    fn next_poll(&self) -> Timestamp {
+        if self.is_resumed && self.state.sync_token.is_some() {
+            return self.sync.clock.now();
+        }
+        let interval = self.sync.connection.settings.poll_interval;
+        let wait = interval.saturating_sub(self.sync.rng.jitter(interval / 10));
+        let wait = if self.state.sweep.is_some() { wait.min(SECOND_LISTING_AFTER) } else { wait };
+        self.sync.clock.now().plus(wait)
+    }
+
+    /// Due as before while the listing is under way, at the next poll once it is complete.
+    pub(super) fn due(&self) -> Due {
+        let next = match self.state.phase {
+            Phase::Idle if self.state.fresh_at.is_some() || self.state.sweep.is_some() => self.next_poll(),
+            _ => self.due_read,
+        };
+        Due { read: self.due_read, next }
+    }
+}
+
+/// Removals first, so that what is renamed across two chunks is found missing when its new name comes.
+fn in_chunks(changes: Vec<RemoteChange>) -> Vec<Vec<RemoteChange>> {
+    let (mut ordered, shown): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| matches!(change, RemoteChange::Removed { .. }));
+    ordered.extend(shown);
+    let mut chunks = Vec::new();
+    let mut changes = ordered.into_iter().peekable();
+    while changes.peek().is_some() {
+        chunks.push(changes.by_ref().take(CHANGES_AT_ONCE).collect());
+    }
+    chunks
+}

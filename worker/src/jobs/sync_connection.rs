@@ -15,7 +15,7 @@ use calfleet_store::{LastProblem, Priority, Scope, Store, StoreError, work};
 
 use super::Handler;
 use crate::outcome::{Ending, of_sync};
-use crate::sync::{self, Counted, Report, Sync, SyncSettings};
+use crate::sync::{self, Report, Sync, SyncSettings};
 
 /// The handler of `sync`.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ impl Handler for SyncConnection {
         }
         let (report, requests) = match self.drivers.open(&connection).await {
             Ok(driver) => {
-                let driver = Counted::new(driver);
-                (self.sync(claim, &connection, &driver).await?, driver.calls())
+                let report = self.sync(claim, &connection, driver.as_ref()).await?;
+                (report, driver.requests_sent())
             }
             Err(OpenError::Store(error)) => return Err(error),
             Err(error) => (self.unopened(claim, &connection, error).await?, 0),
@@ -123,7 +123,7 @@ impl SyncConnection {
         connection: &Connection,
         report: &Report,
         started_at: Timestamp,
-        requests: u32,
+        requests: u64,
     ) -> Result<(), StoreError> {
         if !report.counts.has_changes() && report.failure.is_none() {
             return Ok(());

@@ -19,7 +19,6 @@ mod calendars;
 mod collect;
 mod commit;
 mod complete;
-mod counted;
 mod fetch;
 mod page;
 mod run;
@@ -34,7 +33,6 @@ use calfleet_providers::driver::{Driver, DriverError};
 use calfleet_store::connections::Connection;
 use calfleet_store::{Store, StoreError};
 
-pub use counted::Counted;
 pub use page::Counts;
 pub use run::{Failure, Report, connection};
 

@@ -46,7 +46,7 @@ impl Rng for Fixed {
 }
 
 /// What an operator who tests on this machine would set.
-fn settings(ports: &[u16]) -> HttpSettings {
+pub(crate) fn settings(ports: &[u16]) -> HttpSettings {
     HttpSettings {
         allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
         allowed_ports: ports.to_vec(),
@@ -91,7 +91,7 @@ fn feed(url: &str) -> Account {
 }
 
 /// Probes the account and opens it again as it is stored then.
-async fn connect(
+pub(crate) async fn connect(
     registry: &Registry,
     mut account: Account,
 ) -> Result<(Account, Arc<dyn Driver>), DriverError> {

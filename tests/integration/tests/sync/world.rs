@@ -11,7 +11,7 @@ use std::time::Duration;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
 use calfleet_domain::model::{Authentication, CalendarId, ConnectionId, LeaseOwner, OrganizationId};
-use calfleet_service::drivers::Drivers;
+use calfleet_service::drivers::{Drivers, OpenAccount};
 use calfleet_store::calendar_sync::{self, CalendarSync, Target, Thoroughness};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Connection, ConnectionSettings};
@@ -60,8 +60,10 @@ pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) connection: ConnectionId,
     pub(crate) organization: OrganizationId,
-    clock: Arc<HandClock>,
-    rng: Arc<Counting>,
+    /// Who opens drivers: the server above, unless a test puts another in its place.
+    pub(crate) accounts: Arc<dyn OpenAccount>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) rng: Arc<Counting>,
     pub(crate) settings: SyncSettings,
     _database: TestStore,
 }
@@ -74,8 +76,10 @@ impl World {
             Backend::Postgres => TestStore::postgres().await.unwrap().expect("Postgres was there before"),
         };
         let clock = Arc::new(HandClock(AtomicI64::new(NOW.0)));
+        let server = Server::new(clock.clone());
         let world = Self {
-            server: Server::new(clock.clone()),
+            accounts: Arc::new(server.clone()),
+            server,
             store: database.store.clone(),
             connection: ConnectionId(Uuid::from_u128(2)),
             organization: database.here,
@@ -143,7 +147,7 @@ impl World {
             store: self.store.clone(),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
-            drivers: Drivers::new(self.store.clone(), Arc::new(ring), Arc::new(self.server.clone())),
+            drivers: Drivers::new(self.store.clone(), Arc::new(ring), self.accounts.clone()),
             settings: self.settings,
         }
     }

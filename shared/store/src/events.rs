@@ -155,22 +155,22 @@ pub async fn to_recheck(tx: &Tx, calendar: CalendarId, limit: usize) -> Result<V
     rows.iter().map(|row| row.at::<String>(0).map(ProviderId)).collect()
 }
 
-/// The connection's rows that have been missing since `until` or before, locked in the order of their ids.
+/// The calendar's rows that have been missing since `until` or before, locked in the order of their ids.
 pub(crate) async fn missing(
     tx: &Tx,
-    connection: ConnectionId,
+    calendar: CalendarId,
     until: Timestamp,
     limit: usize,
 ) -> Result<Vec<StoredRow>, StoreError> {
-    const OPERATION: &str = "load the missing events of a connection";
+    const OPERATION: &str = "load the missing events of a calendar";
     let organization = tx.organization(OPERATION)?;
     let locking = if tx.is_postgres() { "FOR UPDATE OF e" } else { "" };
     let sql = format!(
-        "SELECT {COLUMNS} FROM events e WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.state = 1
+        "SELECT {COLUMNS} FROM events e WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.state = 1
             AND e.deleted_at <= $3 ORDER BY e.id LIMIT $4 {locking}"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = tx.all(OPERATION, &sql, values![organization, connection, until, limit]).await?;
+    let rows = tx.all(OPERATION, &sql, values![organization, calendar, until, limit]).await?;
     finish(tx, rows).await
 }
 

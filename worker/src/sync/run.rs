@@ -1,7 +1,7 @@
 //! One run for a connection: which calendars have a turn, in which order, and what the failures of one mean for
 //! the others.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
@@ -48,7 +48,6 @@ pub async fn connection(sync: Sync<'_>) -> Result<Report, StoreError> {
         budget,
         calendars: Vec::new(),
         quiet: Vec::new(),
-        has_had_turn: HashSet::new(),
         is_refreshed: false,
         is_refused_once: false,
         has_more: false,
@@ -72,7 +71,6 @@ struct Run<'a> {
     calendars: Vec<SyncedCalendar>,
     /// Rows of calendars without a change, still to be written: all in one statement.
     quiet: Vec<(CalendarSync, Due)>,
-    has_had_turn: HashSet<CalendarId>,
     is_refreshed: bool,
     is_refused_once: bool,
     has_more: bool,
@@ -85,8 +83,7 @@ impl Run<'_> {
         if self.sync.wants_calendars(self.sync.clock.now()) {
             self.refresh().await?;
         }
-        let missing_since = self.load().await?;
-        let mut has_missing = missing_since.is_some();
+        let mut has_missing = self.load().await?;
         let worked = self.turns(self.due(), &mut has_missing).await;
         self.write_quiet().await?;
         worked?;
@@ -110,10 +107,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn load(&mut self) -> Result<Option<Timestamp>, StoreError> {
+    /// Reads the calendars; whether something has been missing since the last run.
+    async fn load(&mut self) -> Result<bool, StoreError> {
         let tx = self.sync.store.read(self.sync.scope()).await?;
         self.calendars = calendar_sync::of_connection(&tx, self.sync.connection.id).await?;
-        apply::missing_since(&tx, self.sync.connection.id).await
+        Ok(!apply::missing_since(&tx, self.sync.connection.id).await?.is_empty())
     }
 
     /// The calendars whose turn it is: deltas first, then imports, the one that has waited longest first. When
@@ -178,7 +176,6 @@ impl Run<'_> {
         let (counts, committed) = (turn.counts, turn.committed.clone());
         let (state, due) = (turn.state.clone(), turn.due());
         self.counts.add(counts);
-        self.has_had_turn.insert(calendar.sync.calendar_id);
         match turned {
             Ok(Turned::Unchanged) => {
                 self.replace(CalendarSync { due_at: due.next, ..state.clone() });
@@ -281,37 +278,48 @@ impl Run<'_> {
         tx.commit().await
     }
 
-    /// One pass over the calendars that have not been looked at since something went missing: it may have moved
-    /// there. What then is still missing is deleted.
+    /// One pass over the calendars that were last looked at before something went missing in another one: it may
+    /// have moved there. What then is still missing is deleted.
     async fn look_elsewhere(&mut self) -> Result<(), Stop> {
-        let tx = self.sync.store.read(self.sync.scope()).await?;
-        let Some(since) = apply::missing_since(&tx, self.sync.connection.id).await? else { return Ok(()) };
-        drop(tx);
-        let unseen = |calendar: &&SyncedCalendar| {
+        let missing = self.missing().await?;
+        let may_hold = |calendar: &&SyncedCalendar| {
             let sync = &calendar.sync;
-            sync.problem.is_none()
-                && sync.fresh_at.is_none_or(|at| at < since)
-                && !self.has_had_turn.contains(&sync.calendar_id)
+            let elsewhere = missing.iter().filter(|(id, _)| **id != sync.calendar_id);
+            let latest = elsewhere.map(|(_, since)| *since).max();
+            sync.problem.is_none() && sync.fresh_at < latest
         };
-        let others: Vec<SyncedCalendar> = self.calendars.iter().filter(unseen).cloned().collect();
+        let others: Vec<SyncedCalendar> = self.calendars.iter().filter(may_hold).cloned().collect();
         let worked = self.turns(others, &mut true).await;
         self.write_quiet().await?;
         worked?;
-        let healthy = self.calendars.iter().filter(|calendar| calendar.sync.problem.is_none());
-        let seen_everywhere_at =
-            healthy.map(|calendar| calendar.sync.fresh_at.unwrap_or(Timestamp::ZERO)).min();
-        match seen_everywhere_at {
-            Some(at) => self.bury(at).await,
-            None => Ok(()),
+        for (calendar, since) in self.missing().await? {
+            let seen_at = self.seen_elsewhere_at(calendar, |_| true);
+            self.bury(calendar, seen_at).await?;
+            // What went missing while the others were looked at waits for another pass, which begins at once; what
+            // waits for a calendar in doubt waits for that one's second listing.
+            self.has_more |= self.seen_elsewhere_at(calendar, |sync| sync.sweep.is_none()) < since;
         }
+        Ok(())
     }
 
-    async fn bury(&mut self, seen_everywhere_at: Timestamp) -> Result<(), Stop> {
+    async fn missing(&self) -> Result<BTreeMap<CalendarId, Timestamp>, StoreError> {
+        let tx = self.sync.store.read(self.sync.scope()).await?;
+        apply::missing_since(&tx, self.sync.connection.id).await
+    }
+
+    /// Until when all healthy calendars but this one are known, of those that are `wanted`.
+    fn seen_elsewhere_at(&self, calendar: CalendarId, wanted: impl Fn(&CalendarSync) -> bool) -> Timestamp {
+        let syncs = self.calendars.iter().map(|synced| &synced.sync);
+        let others =
+            syncs.filter(|sync| sync.calendar_id != calendar && sync.problem.is_none() && wanted(sync));
+        others.map(|sync| sync.fresh_at.unwrap_or(Timestamp::ZERO)).min().unwrap_or(Timestamp::NEVER)
+    }
+
+    async fn bury(&mut self, calendar: CalendarId, seen_elsewhere_at: Timestamp) -> Result<(), Stop> {
         loop {
             let now = self.sync.clock.now();
             let tx = self.sync.store.begin(self.sync.scope(), Priority::Background).await?;
-            let connection = self.sync.connection.id;
-            let buried = apply::bury(&tx, connection, seen_everywhere_at, now, self.sync.rng).await?;
+            let buried = apply::bury(&tx, calendar, seen_elsewhere_at, now, self.sync.rng).await?;
             if buried.count == 0 {
                 return Ok(());
             }

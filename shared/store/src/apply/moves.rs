@@ -1,6 +1,6 @@
 //! Rows that change their place, and rows that have none any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::clock::{Rng, Timestamp};
 use calfleet_domain::model::{CalendarId, ConnectionId, EventId};
@@ -11,7 +11,7 @@ use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::events::{self, StoredRow};
 use crate::history::{self, Cause, HistoryWrite};
-use crate::transaction::{Tx, values};
+use crate::transaction::{Row, Tx, values};
 
 /// Older rows take over calendar, provider id and content of newer ones, which go. Local edits that an older row
 /// has stay; it is then read singly, so that they meet what is there now.
@@ -79,17 +79,24 @@ async fn adopted_places(tx: &Tx, adoptions: &[Adoption]) -> Result<Vec<(Calendar
     Ok(places)
 }
 
-/// Since when the connection has missing rows; the latest of them. `None` where it has none.
+/// Since when calendars of the connection have missing rows: the latest of each. Empty where there are none.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn missing_since(tx: &Tx, connection: ConnectionId) -> Result<Option<Timestamp>, StoreError> {
+pub async fn missing_since(
+    tx: &Tx,
+    connection: ConnectionId,
+) -> Result<BTreeMap<CalendarId, Timestamp>, StoreError> {
     const OPERATION: &str = "look for missing events";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT max(deleted_at) AS since FROM events
-         WHERE organization_id = $1 AND connection_id = $2 AND state = 1";
-    let row = tx.one(OPERATION, sql, values![organization, connection]).await?;
-    row.map_or(Ok(None), |row| row.instant("since"))
+    let sql = "SELECT calendar_id, max(deleted_at) AS since FROM events
+         WHERE organization_id = $1 AND connection_id = $2 AND state = 1 GROUP BY calendar_id";
+    let rows = tx.all(OPERATION, sql, values![organization, connection]).await?;
+    let since = |row: &Row| {
+        let at = row.instant("since")?.unwrap_or(Timestamp::ZERO);
+        Ok((CalendarId(row.get("calendar_id")?), at))
+    };
+    rows.iter().map(since).collect()
 }
 
 /// What became of missing rows.
@@ -104,8 +111,8 @@ pub struct Buried {
 /// Most rows that become tombstones in one transaction.
 const BURIED_AT_ONCE: usize = 500;
 
-/// Makes tombstones of the connection's rows that have been missing since `seen_everywhere_at` or before: since
-/// then every calendar of the connection has been looked at, and they were in none of them.
+/// Makes tombstones of the calendar's rows that have been missing since `seen_elsewhere_at` or before: since then
+/// every other calendar of the connection has been looked at, and they were in none of them.
 ///
 /// What they said goes into the history; nothing else keeps it.
 ///
@@ -113,14 +120,14 @@ const BURIED_AT_ONCE: usize = 500;
 /// When the database fails.
 pub async fn bury(
     tx: &Tx,
-    connection: ConnectionId,
-    seen_everywhere_at: Timestamp,
+    calendar: CalendarId,
+    seen_elsewhere_at: Timestamp,
     now: Timestamp,
     rng: &dyn Rng,
 ) -> Result<Buried, StoreError> {
     const OPERATION: &str = "delete events";
     let organization = tx.organization(OPERATION)?;
-    let rows = events::missing(tx, connection, seen_everywhere_at, BURIED_AT_ONCE).await?;
+    let rows = events::missing(tx, calendar, seen_elsewhere_at, BURIED_AT_ONCE).await?;
     if rows.is_empty() {
         return Ok(Buried::default());
     }
@@ -137,12 +144,8 @@ pub async fn bury(
         );
         ids().execute(tx, OPERATION, &sql, values![organization]).await?;
     }
-    let calendars: BTreeSet<CalendarId> = rows.iter().map(|row| row.event.calendar_id).collect();
-    for calendar in calendars {
-        let of_calendar = rows.iter().filter(|row| row.event.calendar_id == calendar);
-        let entries: Vec<HistoryWrite> = of_calendar.map(|row| deletion(row, now, rng)).collect();
-        history::append(tx, calendar, &entries, now).await?;
-    }
+    let entries: Vec<HistoryWrite> = rows.iter().map(|row| deletion(row, now, rng)).collect();
+    history::append(tx, calendar, &entries, now).await?;
     let has_more = rows.len() == BURIED_AT_ONCE;
     Ok(Buried { count: u64::try_from(rows.len()).unwrap_or(u64::MAX), has_more })
 }

@@ -12,6 +12,7 @@ use calfleet_domain::model::{
 };
 use calfleet_runtime::config::Config;
 use calfleet_sandbox::{Sandbox, SandboxOptions};
+use calfleet_scheduler::serve;
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::{Actor, overview};
 use secrecy::{ExposeSecret, SecretString};
@@ -59,16 +60,18 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = config(arguments, folder.path(), sandbox.address())?;
     calfleet_migrations::run(&config.database.url).await?;
     let parts = Parts::open(config).await?;
+    let socket = serve::listen(arguments.listen).await?;
+    let address = socket.address()?;
     print::line(&format!("Simulated CalDAV and feeds   {0}   (its controls: {0}/control/)", sandbox.url()))?;
-    print::line(&format!("API                          http://{}/api/v1", arguments.listen))?;
+    print::line(&format!("API                          http://{address}/api/v1"))?;
     print::line(&format!("Database                     {}", folder.path().join("demo.db").display()))?;
     let running = {
         let (parts, shutdown) = (parts.clone(), shutdown.clone());
-        tokio::spawn(async move { solo::run_parts(&parts, shutdown).await })
+        tokio::spawn(async move { solo::run_parts(&parts, socket, shutdown).await })
     };
     let mut connections = Vec::new();
     for sample in &samples {
-        connections.extend(connect(&parts, sample, arguments).await?);
+        connections.extend(connect(&parts, sample, address).await?);
     }
     print::line("Somebody changes events at the provider every few seconds; Ctrl-C ends the demo.")?;
     watch(&parts, &sandbox, &samples, &connections, arguments, &shutdown).await?;
@@ -96,7 +99,7 @@ fn config(arguments: &Arguments, folder: &std::path::Path, sandbox: SocketAddr) 
 async fn connect(
     parts: &Parts,
     sample: &Sample,
-    arguments: &Arguments,
+    address: SocketAddr,
 ) -> anyhow::Result<Vec<(OrganizationId, ConnectionId)>> {
     let service = &parts.service;
     let organization_id = admin::make(service, sample.organization).await?;
@@ -123,9 +126,8 @@ async fn connect(
     let (_, key) = admin::key::create(service, organization_id, "demo").await?;
     print::line(&format!("\nOrganization {}: try", sample.organization))?;
     print::line(&format!(
-        "  curl -s -H 'Authorization: Bearer {}' 'http://{}/api/v1/connections'",
+        "  curl -s -H 'Authorization: Bearer {}' 'http://{address}/api/v1/connections'",
         key.expose_secret(),
-        arguments.listen
     ))?;
     let mut connections = Vec::new();
     for request in std::iter::once(account).chain(feed) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use calfleet_runtime::config::Config;
-use calfleet_scheduler::serve;
+use calfleet_scheduler::serve::{self, Socket};
 use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
@@ -29,14 +29,18 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
     tracing::info!(
         "one process, one file: rows of organizations are kept apart by the program alone, without the database's walls"
     );
-    run_parts(&parts, shutdown).await
+    let socket = serve::listen(parts.config.api.listen).await?;
+    run_parts(&parts, socket, shutdown).await
 }
 
 /// Scheduler, worker and API of one process.
-pub(crate) async fn run_parts(parts: &Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run_parts(
+    parts: &Parts,
+    socket: Socket,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let freed = calfleet_store::work::free_all(&parts.service.store, parts.service.now()).await?;
     tracing::debug!(freed, "freed the leases of the process before");
-    let socket = serve::listen(parts.config.api.listen).await?;
     tracing::info!(address = %socket.address()?, "solo is running");
     let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
     let worker = tokio::spawn(calfleet_worker::run(parts.frame(), shutdown.clone()));

@@ -1,7 +1,7 @@
 //! `/connections` and `/calendars`: where they lead, how they are, how fresh they are.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use calfleet_domain::model::{CalendarId, ConnectionId};
 use calfleet_service::overview::{self, CalendarView, ConnectionView};
 use calfleet_service::read::Page;
@@ -15,7 +15,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    Query(parameters): Query<ListParameters>,
+    parameters: ListParameters,
 ) -> Result<Json<Page<ConnectionView>>, Problem> {
     let limit = parameters.limit()?;
     let after =

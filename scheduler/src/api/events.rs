@@ -1,7 +1,7 @@
 //! `/events` and `/instances`: what the calendars hold, and when it takes place.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, EventId};
 use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page};
@@ -16,7 +16,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    Query(parameters): Query<ListParameters>,
+    parameters: ListParameters,
 ) -> Result<Json<Page<EventView>>, Problem> {
     let after = match &parameters.cursor {
         Some(text) => Some(
@@ -52,7 +52,7 @@ pub(super) async fn instances_of(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-    Query(parameters): Query<ListParameters>,
+    parameters: ListParameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
     let id: EventId = id("id", &text)?;
     let query = instances_query(&parameters, Vec::new())?;
@@ -64,7 +64,7 @@ pub(super) async fn instances_of(
 pub(super) async fn instances(
     State(app): State<App>,
     reader: Reader,
-    Query(parameters): Query<ListParameters>,
+    parameters: ListParameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
     let store = &app.service.store;
     let calendars = parameters.calendars(store, reader.organization_id).await?;

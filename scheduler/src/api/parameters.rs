@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use calfleet_domain::model::{CalendarId, ConnectionId, OrganizationId};
 use calfleet_store::{Scope, Store, calendars, connections};
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use serde::Deserialize;
 
 use super::problem::Problem;
 
@@ -20,8 +21,7 @@ const LONGEST_STRETCH_DAYS: i64 = 366;
 const MOST_CALENDARS: u32 = 1_000;
 
 /// What list requests understand; each route uses what it needs.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct ListParameters {
     from: Option<String>,
     to: Option<String>,
@@ -30,6 +30,32 @@ pub(super) struct ListParameters {
     connection: Option<String>,
     limit: Option<String>,
     pub(super) cursor: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for ListParameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = pairs.map_err(|_| Problem::bad_query())?;
+        let mut parameters = Self::default();
+        for (name, value) in pairs {
+            let place = match name.as_str() {
+                "from" => &mut parameters.from,
+                "to" => &mut parameters.to,
+                "time_zone" => &mut parameters.time_zone,
+                "calendar" => &mut parameters.calendar,
+                "connection" => &mut parameters.connection,
+                "limit" => &mut parameters.limit,
+                "cursor" => &mut parameters.cursor,
+                _ => return Err(Problem::bad_parameter(name, "There is no such parameter.")),
+            };
+            if place.replace(value).is_some() {
+                return Err(Problem::bad_parameter(name, "Give it once."));
+            }
+        }
+        Ok(parameters)
+    }
 }
 
 impl ListParameters {

@@ -20,7 +20,7 @@ pub struct Problem {
     detail: String,
     /// The parameter or field it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    field: Option<String>,
 }
 
 impl Problem {
@@ -49,9 +49,15 @@ impl Problem {
     }
 
     /// A parameter that cannot be used.
-    pub fn bad_parameter(field: &'static str, detail: impl Into<String>) -> Self {
+    pub fn bad_parameter(field: impl Into<String>, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::BAD_REQUEST, "bad_parameter", "Bad parameter", detail);
-        Self { field: Some(field), ..problem }
+        Self { field: Some(field.into()), ..problem }
+    }
+
+    /// What stands after the question mark cannot be taken apart.
+    pub fn bad_query() -> Self {
+        let detail = "Write the query as name=value&name=value, percent-encoded.";
+        Self::new(StatusCode::BAD_REQUEST, "bad_query", "Bad query", detail)
     }
 
     /// Our own database failed: logged here, where it is handled.

@@ -23,7 +23,7 @@ bench filter="":
 # Every law at its full size, with every program required; the output is kept in tests/PROOF.md.
 release-proof:
     CALFLEET_TEST_SIZE=full \
-    CALFLEET_TEST_REQUIRE=redis,postgres,radicale,xandikos,python-caldav,dateutil,vdirsyncer \
+    CALFLEET_TEST_REQUIRE=redis,postgres,radicale,xandikos,python-caldav,dateutil,vdirsyncer,openssl \
     cargo test --release --workspace --exclude calfleet-test-bench -- --include-ignored
 
 # The demo, from source.

@@ -26,7 +26,7 @@ mod xandikos;
 
 pub use dav::DavServer;
 pub use postgres::{Database, Durability, Postgres};
-pub use process::wait_until;
+pub use process::{Process, wait_until};
 pub use python::repository_root;
 pub use radicale::Radicale;
 pub use redis::Redis;

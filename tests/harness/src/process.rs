@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -47,9 +47,9 @@ exec 3<&0
 exec "$@" 3<&- </dev/null
 "#;
 
-/// A running program with its watchdog.
+/// A running program that ends with this value, and with the test process however that dies.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     pipe: Option<ChildStdin>,
     signal: &'static str,
@@ -58,7 +58,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `arguments` in `folder`, its output going to `folder/log`; `signal` is what ends it in order.
-    pub(crate) fn start<A: AsRef<OsStr>>(
+    ///
+    /// When the test process dies, the folder is removed with the program.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start<A: AsRef<OsStr>>(
         folder: &Path,
         signal: &'static str,
         arguments: &[A],
@@ -82,12 +87,16 @@ impl Process {
         Ok(Self { child, pipe, signal, log })
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// The process id of the program itself.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until `is_ready`, which is looked at again and again.
-    pub(crate) fn wait_ready(&mut self, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
+    /// Waits until `is_ready`, which is looked at again and again, blocking the thread.
+    ///
+    /// # Errors
+    /// When the program ends, or is not ready within a minute: with its last words.
+    pub fn wait_ready(&mut self, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -104,7 +113,10 @@ impl Process {
     }
 
     /// Sends a signal by name, such as `STOP`.
-    pub(crate) fn signal(&self, name: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the program has ended.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let status = Command::new("sh")
             .args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &self.id().to_string()])
             .stderr(Stdio::null())
@@ -115,34 +127,43 @@ impl Process {
         Ok(())
     }
 
-    /// Ends the program with its own signal and waits for it; the folder stays.
-    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+    /// Ends the program with its own signal and waits for it, at most a minute; the folder stays.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         self.end(self.signal)
     }
 
     /// Ends the program with SIGKILL and waits for it; the folder stays.
-    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> anyhow::Result<ExitStatus> {
         self.end("KILL")
     }
 
-    fn end(&mut self, signal: &str) -> anyhow::Result<()> {
+    fn end(&mut self, signal: &str) -> anyhow::Result<ExitStatus> {
         if self.child.try_wait()?.is_none() {
             self.signal(signal)?;
             // A program that was paused takes no other signal.
             drop(self.signal("CONT"));
-            let deadline = Instant::now() + PATIENCE;
-            while self.child.try_wait()?.is_none() {
-                if Instant::now() > deadline {
-                    self.child.kill()?;
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
         }
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill()?;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
         if let Some(mut pipe) = self.pipe.take() {
             // The watchdog may be gone already; then there is nobody to send away.
             drop(pipe.write_all(b"stopped\n"));
         }
-        Ok(())
+        Ok(status)
     }
 
     fn log_tail(&self) -> String {

@@ -1,7 +1,7 @@
 //! Which real programs a run insists on.
 //!
 //! `CALFLEET_TEST_REQUIRE` is a list separated by commas: `redis,postgres,radicale,xandikos,python-caldav,dateutil,
-//! vdirsyncer`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
+//! vdirsyncer,openssl`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -28,6 +28,8 @@ pub enum Program {
     Dateutil,
     /// The Python package `vdirsyncer`, which the benchmarks stand beside.
     Vdirsyncer,
+    /// `openssl`: a server whose certificate nobody trusts.
+    Openssl,
 }
 
 impl Program {
@@ -41,6 +43,7 @@ impl Program {
             Self::PythonCaldav => "python-caldav",
             Self::Dateutil => "dateutil",
             Self::Vdirsyncer => "vdirsyncer",
+            Self::Openssl => "openssl",
         }
     }
 
@@ -53,6 +56,7 @@ impl Program {
             Self::PythonCaldav => python::has_modules("caldav, icalendar"),
             Self::Dateutil => python::has_modules("dateutil, icalendar"),
             Self::Vdirsyncer => python::has_modules("vdirsyncer"),
+            Self::Openssl => runs(Command::new("openssl").arg("version")),
         }
     }
 }

@@ -86,6 +86,7 @@ impl Server {
             Ending::Orderly => process.stop(),
             Ending::Kill => process.kill(),
         }
+        .map(drop)
         .with_context(|| format!("stop {}", self.recipe.name))
     }
 

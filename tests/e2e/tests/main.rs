@@ -1,1 +1,9 @@
-//! Tests: e2e.
+//! Real programs of Calfleet beside real servers: what a person who installs it would see.
+#![cfg(test)]
+
+mod api;
+mod api_client;
+mod demo;
+mod fleet;
+mod provider;
+mod servers;

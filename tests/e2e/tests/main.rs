@@ -5,5 +5,6 @@ mod api;
 mod api_client;
 mod demo;
 mod fleet;
+mod outage;
 mod provider;
 mod servers;

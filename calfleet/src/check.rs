@@ -70,8 +70,9 @@ pub(crate) async fn run(config: Option<&Path>, arguments: &Arguments) -> anyhow:
 }
 
 async fn look(config: &Config, findings: &mut Findings) {
-    let makes_file = config.database.is_sqlite();
-    match keys::ring(&config.vault, makes_file) {
+    let is_made_later = config.database.is_sqlite() && !config.vault.key_file.exists();
+    match keys::ring(&config.vault, false) {
+        Err(_) if is_made_later => findings.good("master keys", "the key file is made at the first start"),
         Ok(ring) => {
             findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()));
         }

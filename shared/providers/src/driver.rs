@@ -189,6 +189,23 @@ pub trait Driver: Send + Sync + fmt::Debug {
         members: &mpsc::Sender<Vec<Member>>,
     ) -> Result<ChangePage, DriverError>;
 
+    /// Ids of at most `most` objects that touch `[from, until)`, so that what people look at first can be read
+    /// first. It may name too few, and says nothing of what it does not name. Empty where the provider cannot
+    /// list by time.
+    ///
+    /// # Errors
+    /// Any class.
+    async fn list_within(
+        &self,
+        calendar: &CalendarRef,
+        from: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<ProviderId>, DriverError> {
+        let _ = (calendar, from, until, most);
+        Ok(Vec::new())
+    }
+
     /// The objects of these ids as they are now, at most [`Capabilities::read_batch`] of them. Each id is
     /// answered once: what is absent at the provider is [`RemoteChange::Removed`], what cannot be read is
     /// [`RemoteChange::Unreadable`].

@@ -18,6 +18,13 @@ pub enum ControlError {
     /// No such connection in this organization.
     #[error("find the connection")]
     NotFound,
+    /// It does not sync at present; the message says what to do.
+    #[error("{}", match .0 {
+        ConnectionState::Paused => "the connection is paused; resume it first",
+        ConnectionState::NeedsReauth => "the provider has refused the credentials; connect the account again",
+        _ => "the connection is disconnected; connect the account again",
+    })]
+    AtRest(ConnectionState),
     /// Our database failed.
     #[error("change the connection")]
     Store(#[from] StoreError),
@@ -34,7 +41,7 @@ impl Service {
     /// shortens a backoff, but no wait that the provider asked for.
     ///
     /// # Errors
-    /// When there is no such connection, or our database fails.
+    /// When there is no such connection, it does not sync at present, or our database fails.
     pub async fn sync_now(
         &self,
         organization: OrganizationId,
@@ -43,7 +50,10 @@ impl Service {
         actor: &Actor,
     ) -> Result<(), ControlError> {
         let tx = self.begin(organization).await?;
-        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        if connection.state != ConnectionState::Active {
+            return Err(ControlError::AtRest(connection.state));
+        }
         calendar_sync::ask(&tx, Target::Connection(id), thoroughness, self.now()).await?;
         let action = match thoroughness {
             Thoroughness::Everything => "connection.full_sync",
@@ -59,7 +69,7 @@ impl Service {
     /// Stops a connection's jobs until it is resumed; what runs is ended. Whether that was a change.
     ///
     /// # Errors
-    /// When there is no such connection, or our database fails.
+    /// When there is no such connection, it does not sync at present, or our database fails.
     pub async fn pause(
         &self,
         organization: OrganizationId,
@@ -67,7 +77,8 @@ impl Service {
         actor: &Actor,
     ) -> Result<bool, ControlError> {
         let tx = self.begin(organization).await?;
-        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        may_be_paused(connection.state)?;
         let changed = connections::set_state(&tx, id, ConnectionState::Paused, self.now()).await?;
         self.audit(&tx, actor, "connection.pause", id.0, None).await?;
         work::pause(&tx, &keys(id), self.now()).await?;
@@ -78,7 +89,7 @@ impl Service {
     /// Lets a connection's jobs run again, beginning now. Whether that was a change.
     ///
     /// # Errors
-    /// When there is no such connection, or our database fails.
+    /// When there is no such connection, its credentials are gone, or our database fails.
     pub async fn resume(
         &self,
         organization: OrganizationId,
@@ -86,7 +97,8 @@ impl Service {
         actor: &Actor,
     ) -> Result<bool, ControlError> {
         let tx = self.begin(organization).await?;
-        connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
+        may_be_paused(connection.state)?;
         let changed = connections::set_state(&tx, id, ConnectionState::Active, self.now()).await?;
         calendar_sync::ask(&tx, Target::Connection(id), Thoroughness::Changes, self.now()).await?;
         self.audit(&tx, actor, "connection.resume", id.0, None).await?;
@@ -123,6 +135,14 @@ impl Service {
         }
         tx.commit().await?;
         Ok(report)
+    }
+}
+
+/// A pause ends as it began: credentials that were refused, or erased, do not come back by resuming.
+fn may_be_paused(state: ConnectionState) -> Result<(), ControlError> {
+    match state {
+        ConnectionState::Active | ConnectionState::Paused => Ok(()),
+        ConnectionState::NeedsReauth | ConnectionState::Disconnected => Err(ControlError::AtRest(state)),
     }
 }
 

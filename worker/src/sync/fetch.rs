@@ -1,21 +1,29 @@
 //! Reading what a listing named, in batches: the next batch is asked for while the last one is applied.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, DriverError};
-use calfleet_store::listing;
+use calfleet_store::listing::{self, ListingHash};
 
 use super::collect::count;
 use super::turn::Turn;
 use super::{Stop, Sync};
+
+/// What counts as soon.
+const SOON: Duration = Duration::from_hours(30 * 24);
+/// Most events that are read before their turn: more are not soon to anybody.
+const MOST_SOON: usize = 1_000;
 
 /// Where the names come from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// From memory.
     Memory(VecDeque<ProviderId>),
+    /// Named in memory and in `listing_items` too, from which they are struck out as they are applied.
+    First(VecDeque<ProviderId>),
     /// From `listing_items`, after the last one taken; they are struck out as they are applied.
     Items {
         /// The last one taken.
@@ -56,6 +64,23 @@ impl Turn<'_> {
         Ok(fetched != Fetched::Yielded)
     }
 
+    /// Reads first what takes place soon, of a calendar too large for one turn that nobody has seen yet. Whether
+    /// the turn still goes on. A server that cannot say what is soon only loses the order.
+    pub(super) async fn fetch_soon(&mut self) -> Result<bool, Stop> {
+        let now = self.sync.clock.now();
+        let soon = self.sync.driver.list_within(&self.calendar, now, now.plus(SOON), MOST_SOON).await;
+        let named = match soon {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::info!(error = %error, class = error.class.as_str(), "a calendar cannot be listed by time");
+                return Ok(true);
+            }
+        };
+        // what was not listed belongs to no generation, and would be counted twice
+        let ids = named.into_iter().filter(|id| self.named.contains(&ListingHash::of(id))).collect();
+        Ok(self.fetch(Source::First(ids), Then::GoOn).await? != Fetched::Yielded)
+    }
+
     /// Reads and applies everything that `source` names.
     pub(super) async fn fetch(&mut self, mut source: Source, then: Then) -> Result<Fetched, Stop> {
         let (sync, calendar) = (self.sync, self.calendar.clone());
@@ -77,7 +102,7 @@ impl Turn<'_> {
             let goes_on = !is_last && self.budget.left(sync.clock.now()) > 0;
             self.state.items_done += count(batch.ids.len());
             let struck = match source {
-                Source::Items { .. } => batch.ids.as_slice(),
+                Source::First(_) | Source::Items { .. } => batch.ids.as_slice(),
                 Source::Memory(_) => &[],
             };
             let applying = self.apply(&batch.changes, batch.requested_at, struck, None);
@@ -99,7 +124,7 @@ impl Turn<'_> {
     async fn next_ids(&self, source: &mut Source) -> Result<Vec<ProviderId>, Stop> {
         let most = self.sync.driver.capabilities().read_batch.max(1);
         match source {
-            Source::Memory(ids) => Ok(ids.drain(..most.min(ids.len())).collect()),
+            Source::Memory(ids) | Source::First(ids) => Ok(ids.drain(..most.min(ids.len())).collect()),
             Source::Items { after } => {
                 let tx = self.sync.store.read(self.scope()).await?;
                 let (calendar, generation) = (self.key.calendar_id, self.state.generation);

@@ -226,7 +226,8 @@ impl<'a> Turn<'a> {
             self.state.page_token = page_token;
             self.state.pending_token = pending_token;
             self.commit_progress().await?;
-            if !self.fetch_items().await? {
+            let goes_on = self.fresh_before.is_some() || self.fetch_soon().await?;
+            if !goes_on || !self.fetch_items().await? {
                 return Ok(Some(Turned::Yielded));
             }
             self.state.phase = Phase::Listing;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use calfleet_domain::clock::{Clock, Rng};
+use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Authentication, Listing, Member, ProviderId, RemoteCalendar, RemoteChange};
 use calfleet_domain::recurrence::zone;
@@ -134,6 +134,20 @@ impl Driver for CaldavDriver {
             Start::Tag(known) => lister.by_tag(known).await,
             Start::Everything => lister.by_entity_tags().await,
         }
+    }
+
+    async fn list_within(
+        &self,
+        calendar: &CalendarRef,
+        from: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<ProviderId>, DriverError> {
+        let (Some(from), Some(until)) = (from.to_utc(), until.to_utc()) else { return Ok(Vec::new()) };
+        let collection = self.collection("list changes", calendar)?;
+        let (members, _) = mpsc::channel(1);
+        let lister = Lister { exchange: &self.exchange, collection: &collection, members: &members };
+        lister.within((from, until), most).await
     }
 
     async fn read(

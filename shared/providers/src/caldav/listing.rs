@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Listing, Member, ProviderId, RemoteChange, Revision};
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::cursor;
@@ -106,6 +107,28 @@ impl Lister<'_> {
         let mut intake = Intake::new(self, Listing::Full);
         intake.all(sent.map_err(|refusal| refusal.error)?).await?;
         Ok(ChangePage { listing: Listing::Full, requested_at, changes: Vec::new(), next })
+    }
+
+    /// Names of at most `most` events that touch a stretch of time, as far as the server finds them.
+    pub(super) async fn within(
+        &self,
+        stretch: (DateTime<Utc>, DateTime<Utc>),
+        most: usize,
+    ) -> Result<Vec<ProviderId>, DriverError> {
+        let request = request::events_within(LIST.operation, &self.collection.url, stretch)?;
+        let sent =
+            self.exchange.multistatus(LIST, request, self.exchange.listing(), Crossing::Refuse).await?;
+        let mut listed = sent.map_err(|refusal| refusal.error)?;
+        let mut names = Vec::new();
+        while let Some(part) = listed.next().await? {
+            if let Part::Response(response) = part
+                && names.len() < most
+                && !matches!(response.status, Some(300..))
+            {
+                names.extend(self.collection.member(&response.href));
+            }
+        }
+        Ok(names)
     }
 
     async fn tags(&self) -> Result<Tags, DriverError> {

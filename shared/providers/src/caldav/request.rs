@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
+use chrono::{DateTime, Utc};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
 use url::Url;
@@ -79,6 +80,21 @@ pub(super) fn sync_collection(
         escape(token)
     );
     build(operation, "REPORT", url, Depth::Zero, body)
+}
+
+/// A `calendar-query` REPORT (RFC 4791 §7.8): names of the events that touch `[from, until)`.
+pub(super) fn events_within(
+    operation: &'static str,
+    url: &Url,
+    (from, until): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Request<Bytes>, DriverError> {
+    let stamp = |instant: DateTime<Utc>| instant.format("%Y%m%dT%H%M%SZ").to_string();
+    let body = format!(
+        r#"{PROLOGUE}<C:calendar-query xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:prop><D:getetag/></D:prop><C:filter><C:comp-filter name="VCALENDAR"><C:comp-filter name="VEVENT"><C:time-range start="{}" end="{}"/></C:comp-filter></C:comp-filter></C:filter></C:calendar-query>"#,
+        stamp(from),
+        stamp(until)
+    );
+    build(operation, "REPORT", url, Depth::One, body)
 }
 
 /// A `calendar-multiget` REPORT (RFC 4791 §7.9).

@@ -27,6 +27,7 @@ mod m20261120_091800_create_audit;
 mod m20261120_091900_create_workers;
 mod m20261120_092000_create_work;
 mod m20261120_092100_index_suspects;
+mod m20261121_090000_index_problems;
 
 use std::error::Error;
 
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_091900_create_workers::Migration),
             Box::new(m20261120_092000_create_work::Migration),
             Box::new(m20261120_092100_index_suspects::Migration),
+            Box::new(m20261121_090000_index_problems::Migration),
         ]
     }
 }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::{Kind, WorkKey, WorkState};
 use calfleet_domain::model::{
-    CalendarId, CalendarState, ConnectionId, Listing, OrganizationId, ProviderKind,
+    CalendarId, CalendarState, ConnectionId, EventId, Listing, OrganizationId, ProviderKind,
 };
 use calfleet_store::calendar_sync::{self, CalendarSync, Phase};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Connection};
+use calfleet_store::events::{self, UnreadableCopy};
 use calfleet_store::work::{self, WorkRow};
 use calfleet_store::{Scope, Store, StoreError, Tx};
 use serde::Serialize;
@@ -63,7 +64,23 @@ pub struct CalendarView {
     pub problem: Option<String>,
     /// Why deletions wait, in words for people.
     pub waiting: Option<String>,
+    /// Events that the provider holds and that cannot be read; at most a few are named.
+    pub unreadable: Vec<UnreadableView>,
 }
+
+/// An event that cannot be read; what was known of it before stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableView {
+    /// The copy.
+    pub event_id: EventId,
+    /// The provider's id.
+    pub provider_event_id: String,
+    /// Why it cannot be read.
+    pub problem: String,
+}
+
+/// Most unreadable events that are named of one connection.
+const UNREADABLE_NAMED: u32 = 100;
 
 /// How far an import or comparison has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -124,7 +141,8 @@ pub async fn calendar(
     let tx = store.read(Scope::Organization(organization)).await?;
     let Some(calendar) = calendars::load(&tx, id).await? else { return Ok(None) };
     let sync = calendar_sync::of_calendar(&tx, id).await?;
-    Ok(Some(calendar_view(&calendar, sync.as_ref())))
+    let unreadable = events::unreadable(&tx, calendar.connection_id, UNREADABLE_NAMED).await?;
+    Ok(Some(calendar_view(&calendar, sync.as_ref(), &unreadable)))
 }
 
 async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<ConnectionView, StoreError> {
@@ -135,7 +153,9 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         .map(|synced| (synced.sync.calendar_id, synced.sync))
         .collect();
     let work = work::load(tx, WorkKey { kind: Kind::Sync, target: connection.id.0 }).await?;
-    let facts = facts(connection, &calendars, &syncs, work.as_ref(), now);
+    let unreadable = events::unreadable(tx, connection.id, UNREADABLE_NAMED).await?;
+    let mut facts = facts(connection, &calendars, &syncs, work.as_ref(), now);
+    facts.unreadable = unreadable.iter().map(|copy| copy.problem.clone()).collect();
     Ok(ConnectionView {
         id: connection.id,
         label: connection.settings.label.clone(),
@@ -145,7 +165,7 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         poll_interval_seconds: connection.settings.poll_interval.as_secs(),
         calendars: calendars
             .iter()
-            .map(|calendar| calendar_view(calendar, syncs.get(&calendar.id)))
+            .map(|calendar| calendar_view(calendar, syncs.get(&calendar.id), &unreadable))
             .collect(),
     })
 }
@@ -174,6 +194,7 @@ fn facts(
         next_at,
         class: work.and_then(|row| row.last_class),
         problem: set_aside.or(problem),
+        unreadable: Vec::new(),
         poll_interval: connection.settings.poll_interval,
     }
 }
@@ -196,7 +217,12 @@ fn waiting(sync: &CalendarSync) -> Option<String> {
     ))
 }
 
-fn calendar_view(calendar: &Calendar, sync: Option<&CalendarSync>) -> CalendarView {
+fn calendar_view(
+    calendar: &Calendar,
+    sync: Option<&CalendarSync>,
+    unreadable: &[UnreadableCopy],
+) -> CalendarView {
+    let unreadable = unreadable.iter().filter(|copy| copy.calendar_id == calendar.id);
     let phase = match sync.map(|sync| sync.phase).unwrap_or_default() {
         Phase::Idle => "idle",
         Phase::Listing => "listing",
@@ -220,5 +246,12 @@ fn calendar_view(calendar: &Calendar, sync: Option<&CalendarSync>) -> CalendarVi
         },
         problem: sync.and_then(|sync| sync.problem.as_ref()).map(|problem| problem.text.clone()),
         waiting: sync.and_then(waiting),
+        unreadable: unreadable
+            .map(|copy| UnreadableView {
+                event_id: copy.id,
+                provider_event_id: copy.provider_id.0.clone(),
+                problem: copy.problem.clone(),
+            })
+            .collect(),
     }
 }

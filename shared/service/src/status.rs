@@ -61,6 +61,8 @@ pub struct Facts {
     pub class: Option<FailureClass>,
     /// The connection's own problem, in words for people.
     pub problem: Option<String>,
+    /// Why events cannot be read, one reason an event.
+    pub unreadable: Vec<String>,
     /// Between two polls.
     pub poll_interval: Duration,
 }
@@ -133,6 +135,14 @@ fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Healt
     if facts.is_running {
         return (Health::Syncing, said("A sync is running."));
     }
+    if let Some(reason) = facts.unreadable.first() {
+        let count = facts.unreadable.len();
+        let events = if count == 1 { "1 event".to_owned() } else { format!("{count} events") };
+        return (
+            Health::Healthy,
+            format!("In step, but {events} cannot be read ({reason}); put that right at the provider."),
+        );
+    }
     if facts.calendars.iter().any(|calendar| calendar.state == CalendarState::Reduced) {
         return (Health::Healthy, said("In step; some calendars show less detail than they did."));
     }
@@ -163,6 +173,7 @@ mod tests {
             next_at: None,
             class: None,
             problem: None,
+            unreadable: Vec::new(),
             poll_interval: Duration::from_mins(15),
         }
     }
@@ -194,6 +205,17 @@ mod tests {
 
         assert_eq!(status.health, Health::Delayed);
         assert!(status.message.contains("500"));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_said_though_everything_else_is_in_step() {
+        let mut facts = facts(vec![fresh(99)]);
+        facts.unreadable = vec!["the event has no DTSTART".to_owned()];
+
+        let status = status(&facts, Timestamp(100 * MINUTE));
+
+        assert_eq!(status.health, Health::Healthy);
+        assert!(status.message.contains("1 event cannot be read (the event has no DTSTART)"));
     }
 
     #[test]

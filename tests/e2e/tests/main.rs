@@ -3,8 +3,11 @@
 
 mod api;
 mod api_client;
+mod bad_input;
+mod canary;
 mod demo;
 mod fleet;
 mod outage;
 mod provider;
 mod servers;
+mod strangers;

@@ -96,11 +96,19 @@ pub(super) async fn sync(service: &Service, command: &Sync) -> anyhow::Result<()
     let organization = owner(service, id).await?;
     let thoroughness = if command.full { Thoroughness::Everything } else { Thoroughness::Changes };
     let asked_at = service.now();
-    service.sync_now(organization, id, thoroughness, &Actor::operator()).await?;
+    let ticket = service.sync_now(organization, id, thoroughness, &Actor::operator()).await?;
     let Some(patience) = command.wait else {
         return done(command.format, id, true, "Asked for; 'calfleet admin progress' shows how far it is.");
     };
-    wait(service, organization, id, asked_at, patience).await?;
+    let until = asked_at.plus(patience);
+    wait(service, organization, id, asked_at, until).await?;
+    // What was deleted is settled after the last calendar was looked at.
+    while let Some(ticket) = ticket
+        && !service.is_served(organization, id, ticket).await?
+        && service.now() <= until
+    {
+        service.clock.sleep_until(service.now().plus(LOOK)).await;
+    }
     done(command.format, id, true, "Done: every calendar was proven fresh.")
 }
 
@@ -110,9 +118,8 @@ async fn wait(
     organization: OrganizationId,
     id: ConnectionId,
     asked_at: Timestamp,
-    patience: Duration,
+    until: Timestamp,
 ) -> anyhow::Result<()> {
-    let until = asked_at.plus(patience);
     loop {
         let view = overview::connection(&service.store, organization, id, service.now()).await?;
         let view = view.context("the connection is gone")?;

@@ -13,6 +13,7 @@ use calfleet_domain::model::{
 use calfleet_providers::driver::{Account, DriverError, ProbeReport, Problem};
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
 use calfleet_store::vault::{self, VaultError};
+use calfleet_store::work::Ticket;
 use calfleet_store::{StoreError, Tx, calendars, work};
 use secrecy::SecretString;
 use url::Url;
@@ -139,13 +140,14 @@ impl Service {
         Ok(bound)
     }
 
-    /// Asks for a connection's sync as a person; last in its transaction.
+    /// Asks for a connection's sync as a person; last in its transaction. The ticket is `None` only where the row
+    /// belongs to another organization.
     pub(crate) async fn ask_sync(
         &self,
         tx: &Tx,
         organization_id: OrganizationId,
         id: ConnectionId,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Ticket>, StoreError> {
         let ask = Ask {
             key: WorkKey { kind: Kind::Sync, target: id.0 },
             organization_id,
@@ -154,7 +156,7 @@ impl Service {
             at: self.now(),
             asker: Asker::Person,
         };
-        work::ask(tx, &[ask]).await.map(drop)
+        Ok(work::ask(tx, &[ask]).await?.into_values().next())
     }
 }
 

@@ -5,6 +5,7 @@ use calfleet_domain::model::{ConnectionId, ConnectionState, OrganizationId};
 use calfleet_providers::driver::ProbeReport;
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::vault::{self, VaultError};
+use calfleet_store::work::Ticket;
 use calfleet_store::{Scope, StoreError, connections, work};
 use secrecy::SecretString;
 
@@ -38,7 +39,7 @@ pub enum ControlError {
 
 impl Service {
     /// Asks for a sync of all calendars of a connection now, in full if wanted. It overtakes background work and
-    /// shortens a backoff, but no wait that the provider asked for.
+    /// shortens a backoff, but no wait that the provider asked for. [`Self::is_served`] takes the ticket.
     ///
     /// # Errors
     /// When there is no such connection, it does not sync at present, or our database fails.
@@ -48,7 +49,7 @@ impl Service {
         id: ConnectionId,
         thoroughness: Thoroughness,
         actor: &Actor,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Option<Ticket>, ControlError> {
         let tx = self.begin(organization).await?;
         let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
         if connection.state != ConnectionState::Active {
@@ -60,10 +61,26 @@ impl Service {
             Thoroughness::Changes => "connection.sync",
         };
         self.audit(&tx, actor, action, id.0, None).await?;
-        self.ask_sync(&tx, organization, id).await?;
+        let ticket = self.ask_sync(&tx, organization, id).await?;
         tx.commit().await?;
         self.nudge.nudge();
-        Ok(())
+        Ok(ticket)
+    }
+
+    /// Whether a sync that was asked for has run to its end. A long import gives its slot up in between and is not
+    /// done for that.
+    ///
+    /// # Errors
+    /// When our database fails.
+    pub async fn is_served(
+        &self,
+        organization: OrganizationId,
+        id: ConnectionId,
+        ticket: Ticket,
+    ) -> Result<bool, StoreError> {
+        let tx = self.store.read(Scope::Organization(organization)).await?;
+        let row = work::load(&tx, WorkKey { kind: Kind::Sync, target: id.0 }).await?;
+        Ok(row.is_none_or(|row| row.is_served(ticket)))
     }
 
     /// Stops a connection's jobs until it is resumed; what runs is ended. Whether that was a change.

@@ -62,7 +62,7 @@ impl Api {
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let more = cursor.iter().map(|cursor| format!("&cursor={cursor}")).collect::<String>();
+            let more = cursor.map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
             let page = self.get(&format!("{path}{more}")).await;
             assert_eq!(page["is_complete"], true, "{path}");
             found.extend(page["data"].as_array().unwrap().iter().cloned());

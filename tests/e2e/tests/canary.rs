@@ -18,7 +18,10 @@ const FEED: &str = "heron-marble-9954";
 
 /// A text in the encodings in which it might escape: as it is, percent-encoded, hexadecimal, base64 at any offset.
 fn spellings(text: &str) -> Vec<String> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digit = |digit: u8| char::from_digit(digit.into(), 16).unwrap();
+    let hex = |bytes: &[u8]| -> String {
+        bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
+    };
     let percent = text.replace('~', "%7E").replace('/', "%2F").replace('@', "%40");
     let mut spellings =
         vec![text.to_owned(), percent, hex(text.as_bytes()), hex(text.as_bytes()).to_uppercase()];
@@ -27,7 +30,7 @@ fn spellings(text: &str) -> Vec<String> {
         for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
             // Without the letters that depend on what stands before and after.
             let whole = engine.encode(&shifted);
-            spellings.push(whole[[0, 2, 3][offset]..whole.len() - 1].to_owned());
+            spellings.push(whole.get([0, 2, 3][offset]..whole.len() - 1).unwrap().to_owned());
         }
     }
     spellings

@@ -254,7 +254,7 @@ async fn strike(redis: &Redis, load: &Load, wipe: u64) {
     let loaded =
         holds(PATIENCE, async || load.asked().values().filter(|at| **at > before).count() >= 3).await;
     assert!(loaded, "nothing could be asked for");
-    if wipe % 2 == 0 {
+    if wipe.is_multiple_of(2) {
         redis.flush();
     } else {
         redis.stop(Ending::Kill);

@@ -32,7 +32,7 @@ impl Parrot {
                 let answer = answer.clone();
                 tokio::spawn(async move {
                     // One read is enough of a request that is not looked at.
-                    drop(stream.read(&mut [0; 65_536]).await);
+                    drop(stream.read(&mut vec![0; 65_536]).await);
                     drop(stream.write_all(answer.as_bytes()).await);
                     drop(stream.shutdown().await);
                 });

@@ -103,12 +103,11 @@ impl Parts {
         if self.service.store.is_sqlite() {
             return; // the same machine
         }
-        self.clock.set_offset_ms(0);
         let before = self.clock.now();
         match self.service.store.database_time().await {
             Ok(at) => {
                 let middle = before.0.midpoint(self.clock.now().0);
-                self.clock.set_offset_ms(at.0 - middle);
+                self.clock.advance_ms(at.0 - middle);
             }
             Err(error) => {
                 tracing::warn!(

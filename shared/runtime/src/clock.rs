@@ -18,9 +18,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Notes by how many milliseconds the database's clock is ahead of this machine's.
-    pub fn set_offset_ms(&self, offset_ms: i64) {
-        self.offset_ms.store(offset_ms, Ordering::Relaxed);
+    /// Moves this clock by the measured milliseconds by which the database's was ahead of what it showed.
+    pub fn advance_ms(&self, ahead_ms: i64) {
+        self.offset_ms.fetch_add(ahead_ms, Ordering::Relaxed);
     }
 }
 

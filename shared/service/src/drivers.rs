@@ -100,8 +100,12 @@ impl Drivers {
         field: SecretField,
     ) -> Result<Option<SecretString>, OpenError> {
         let tx = self.store.read(Scope::Organization(connection.organization_id)).await?;
-        let opened = vault::open(&tx, &self.ring, connection.id, field).await.map_err(OpenError::Vault)?;
-        Ok(opened.map(|opened| opened.secret))
+        match vault::open(&tx, &self.ring, connection.id, field).await {
+            Ok(opened) => Ok(opened.map(|opened| opened.secret)),
+            // our database is never mistaken for a secret that cannot be opened
+            Err(VaultError::Store(error)) => Err(OpenError::Store(error)),
+            Err(error) => Err(OpenError::Vault(error)),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ use crate::view::{Details, EndTime, Time, role_name};
 /// Most events expanded for one page of instances.
 const EVENTS_PER_EXPANSION: usize = 5_000;
 
+/// Most instances looked at for one page of them.
+const INSTANCES_PER_EXPANSION: usize = 50_000;
+
 /// A copy of an event, as it is in one calendar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventView {
@@ -159,21 +162,17 @@ pub async fn instances(
     let rows = events::in_range(&tx, &range).await?;
     drop(tx);
     let mut is_complete = rows.len() < EVENTS_PER_EXPANSION;
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for (_, row) in &rows {
-        is_complete &= expand_row(row, query, &mut found);
+        is_complete &= found.expand(row, query);
+        // a deadline of the caller's gets a chance between two events, however dear each of them is
+        tokio::task::yield_now().await;
+        if found.0.len() >= INSTANCES_PER_EXPANSION {
+            is_complete = false;
+            break;
+        }
     }
-    found.sort_by(|one, other| {
-        (&one.starts_at, one.event_id, one.recurrence_id).cmp(&(
-            &other.starts_at,
-            other.event_id,
-            other.recurrence_id,
-        ))
-    });
-    let end = query.offset.saturating_add(query.limit);
-    let next_cursor = (found.len() > end).then(|| end.to_string());
-    let data = found.into_iter().skip(query.offset).take(query.limit).collect();
-    Ok(Page { data, next_cursor, is_complete })
+    Ok(found.into_page(query, is_complete))
 }
 
 /// The instances of one event in a stretch of time.
@@ -189,26 +188,37 @@ pub async fn instances_of(
     let tx = store.read(Scope::Organization(organization)).await?;
     let Some(row) = events::load(&tx, id).await?.filter(is_shown) else { return Ok(None) };
     drop(tx);
-    let mut found = Vec::new();
-    let is_complete = expand_row(&row, query, &mut found);
-    let end = query.offset.saturating_add(query.limit);
-    let next_cursor = (found.len() > end).then(|| end.to_string());
-    let data = found.into_iter().skip(query.offset).take(query.limit).collect();
-    Ok(Some(Page { data, next_cursor, is_complete }))
+    let mut found = Found::default();
+    let is_complete = found.expand(&row, query);
+    Ok(Some(found.into_page(query, is_complete)))
 }
 
 fn is_shown(row: &StoredRow) -> bool {
     row.state != EventState::Tombstone
 }
 
-/// Adds the row's instances; whether all were found within the budget.
-fn expand_row(row: &StoredRow, query: &InstancesQuery, found: &mut Vec<InstanceView>) -> bool {
-    let Some(event) = &row.event.event else { return true };
-    let most = Budget::default().instances.max(query.offset.saturating_add(query.limit).saturating_add(1));
-    let budget = Budget { instances: most, ..Budget::default() };
-    let expansion = expand(event, query.from..query.until, query.zone, &budget);
-    found.extend(expansion.instances.iter().map(|instance| instance_view(row, instance)));
-    expansion.is_complete
+/// Instances that were found, before any of them is written out: only those of a page are.
+#[derive(Default)]
+struct Found<'a>(Vec<(&'a StoredRow, Instance<'a>)>);
+
+impl<'a> Found<'a> {
+    /// Adds the row's instances; whether all were found within the budget.
+    fn expand(&mut self, row: &'a StoredRow, query: &InstancesQuery) -> bool {
+        let Some(event) = &row.event.event else { return true };
+        let expansion = expand(event, query.from..query.until, query.zone, &Budget::default());
+        self.0.extend(expansion.instances.into_iter().map(|instance| (row, instance)));
+        expansion.is_complete
+    }
+
+    /// The page that was asked for, by start.
+    fn into_page(mut self, query: &InstancesQuery, is_complete: bool) -> Page<InstanceView> {
+        self.0.sort_by_key(|(row, instance)| (instance.starts_at, row.event.id, instance.recurrence_id));
+        let end = query.offset.saturating_add(query.limit);
+        let next_cursor = (self.0.len() > end).then(|| end.to_string());
+        let shown = self.0.iter().skip(query.offset).take(query.limit);
+        let data = shown.map(|(row, instance)| instance_view(row, instance)).collect();
+        Page { data, next_cursor, is_complete }
+    }
 }
 
 fn instance_view(row: &StoredRow, instance: &Instance<'_>) -> InstanceView {

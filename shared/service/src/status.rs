@@ -91,22 +91,31 @@ pub fn status(facts: &Facts, now: Timestamp) -> Status {
     Status { health, message, fresh_at, next_at: facts.next_at }
 }
 
-fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Health, String) {
-    let said = |text: &str| text.to_owned();
-    match facts.state {
+/// What is said of a connection that does not sync at all.
+fn at_rest(facts: &Facts) -> Option<(Health, String)> {
+    let (health, message) = match facts.state {
+        ConnectionState::Active => return None,
         ConnectionState::Paused => {
-            return (Health::Disabled, said("Paused; resume it to sync again. Nothing is lost meanwhile."));
+            (Health::Disabled, "Paused; resume it to sync again. Nothing is lost meanwhile.")
         }
         ConnectionState::Disconnected => {
-            return (Health::Disabled, said("Disconnected; connect the account again to sync."));
+            (Health::Disabled, "Disconnected; connect the account again to sync.")
         }
         ConnectionState::NeedsReauth => {
-            let problem = facts.problem.as_deref().unwrap_or("The provider has refused the credentials.");
-            return (Health::NeedsReauth, said(problem));
+            let problem = facts.problem.as_deref();
+            (Health::NeedsReauth, problem.unwrap_or("The provider has refused the credentials."))
         }
-        ConnectionState::Active => {}
+    };
+    Some((health, message.to_owned()))
+}
+
+fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Health, String) {
+    let said = |text: &str| text.to_owned();
+    if let Some(verdict) = at_rest(facts) {
+        return verdict;
     }
-    let never = facts.calendars.iter().any(|calendar| calendar.fresh_at.is_none());
+    let is_gone = |calendar: &CalendarFacts| calendar.state == CalendarState::Gone;
+    let never = facts.calendars.iter().any(|calendar| !is_gone(calendar) && calendar.fresh_at.is_none());
     let problem = facts.problem.as_ref().or_else(|| facts.calendars.iter().find_map(|c| c.problem.as_ref()));
     if let Some(FailureClass::Throttled { .. }) = facts.class {
         let wait = facts.next_at.map(|at| at.since(now).as_secs()).unwrap_or_default();
@@ -123,6 +132,10 @@ fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Healt
     }
     if facts.calendars.is_empty() && !facts.is_running {
         return (Health::Healthy, said("The account holds no calendar that is selected."));
+    }
+    if !facts.calendars.is_empty() && facts.calendars.iter().all(is_gone) {
+        let message = "None of the calendars is there any more at the provider; their events are kept. Share them again, or disconnect the account.";
+        return (Health::Delayed, said(message));
     }
     if never || facts.calendars.is_empty() {
         return (Health::Syncing, said("The first import is under way."));
@@ -141,6 +154,12 @@ fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Healt
         return (
             Health::Healthy,
             format!("In step, but {events} cannot be read ({reason}); put that right at the provider."),
+        );
+    }
+    if facts.calendars.iter().any(is_gone) {
+        return (
+            Health::Healthy,
+            said("In step, but for calendars that are gone at the provider; their events are kept."),
         );
     }
     if facts.calendars.iter().any(|calendar| calendar.state == CalendarState::Reduced) {
@@ -194,6 +213,22 @@ mod tests {
         let status = status(&facts(vec![fresh(99), calendar]), Timestamp(100 * MINUTE));
 
         assert_eq!((status.health, status.fresh_at), (Health::Syncing, None));
+    }
+
+    #[test]
+    fn a_calendar_that_is_gone_is_named_and_hides_nothing() {
+        let now = Timestamp(100 * MINUTE);
+        let gone = CalendarFacts { state: CalendarState::Gone, fresh_at: None, ..fresh(0) };
+
+        let some = status(&facts(vec![fresh(99), gone.clone()]), now);
+        let stale = status(&facts(vec![fresh(60), gone.clone()]), now);
+        let all = status(&facts(vec![gone]), now);
+
+        assert_eq!(
+            (some.health, stale.health, all.health),
+            (Health::Healthy, Health::Delayed, Health::Delayed)
+        );
+        assert!(some.message.contains("gone"), "{}", some.message);
     }
 
     #[test]

@@ -121,6 +121,9 @@ pub async fn tick(
     }
     if !out.is_empty() {
         tx.commit().await?;
+    } else if suspect || ready.contains(&true) {
+        // rows may be locked all the same, which the next tick would skip until a dropped transaction is gone
+        tx.rollback().await?;
     }
     Ok(out)
 }

@@ -27,7 +27,7 @@ mod xandikos;
 pub use dav::DavServer;
 pub use postgres::{Database, Durability, Postgres};
 pub use process::{Process, wait_until};
-pub use python::repository_root;
+pub use python::{interpreter as python_interpreter, repository_root};
 pub use radicale::Radicale;
 pub use redis::Redis;
 pub use server::Ending;

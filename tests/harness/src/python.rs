@@ -14,8 +14,8 @@ pub fn repository_root() -> PathBuf {
     package.ancestors().nth(2).unwrap_or(package).to_path_buf()
 }
 
-/// The interpreter that tests use.
-pub(crate) fn interpreter() -> &'static Path {
+/// The Python interpreter that tests use.
+pub fn interpreter() -> &'static Path {
     static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
         if let Some(chosen) = chosen() {
             return chosen;

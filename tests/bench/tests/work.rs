@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
 use calfleet_domain::model::OrganizationId;
-use calfleet_harness::{Postgres, Redis};
+use calfleet_harness::{Durability, Postgres, Redis};
 use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_scheduler::tick::{TickSettings, Ticker};
@@ -19,6 +19,8 @@ use calfleet_worker::jobs::{Handler, Registry};
 use calfleet_worker::{Frame, FrameSettings};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::figure::{Bound, figure, median};
 
 /// Notes when each target started.
 #[derive(Debug, Clone, Default)]
@@ -133,12 +135,19 @@ async fn measure(name: &str, store: Store, queue: Queue) {
     bench.ask(Kind::Push, 1..=1, Lane::Interactive).await;
     bench.ran(1).await;
     let [p50, p99, worst] = bench.latency(300).await;
-    println!("{name}: ask to start, idle: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms");
+    // SQLite with the memory lane is for small installations; the bounds are the fleet's.
+    let is_fleet = name.starts_with("postgres");
+    let most = |limit| if is_fleet { Bound::AtMost(limit) } else { Bound::None };
+    figure(&format!("work.{name}.idle.ask_to_start.p50"), p50, "ms", most(3.0));
+    figure(&format!("work.{name}.idle.ask_to_start.p99"), p99, "ms", most(10.0));
+    figure(&format!("work.{name}.idle.ask_to_start.worst"), worst, "ms", Bound::None);
     bench.throughput(5_000, 0).await;
+    let mut rounds = Vec::new();
     for round in 1..=3 {
-        let jobs = bench.throughput(30_000, round * 1_000_000).await;
-        println!("{name}: {jobs:.0} jobs/s, asks included");
+        rounds.push(bench.throughput(30_000, round * 1_000_000).await);
     }
+    let least = if is_fleet { Bound::AtLeast(10_000.0) } else { Bound::None };
+    figure(&format!("work.{name}.throughput"), median(rounds), "jobs/s", least);
     let [p50, p99, worst] = {
         let load = async {
             let mut first = 20_000_000;
@@ -153,20 +162,19 @@ async fn measure(name: &str, store: Store, queue: Queue) {
             () = load => unreachable!(),
         }
     };
-    println!(
-        "{name}: ask to start, 1,000 jobs/s beside: p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms"
-    );
+    // 1,000 jobs a second run beside.
+    figure(&format!("work.{name}.loaded.ask_to_start.p50"), p50, "ms", Bound::None);
+    figure(&format!("work.{name}.loaded.ask_to_start.p99"), p99, "ms", Bound::None);
+    figure(&format!("work.{name}.loaded.ask_to_start.worst"), worst, "ms", Bound::None);
     stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; run with --release"]
 async fn claims_on_postgres_and_redis() {
-    let (Some(postgres), Some(redis)) = (Postgres::shared(), Redis::start()) else { return };
+    let (Some(postgres), Some(redis)) = (Postgres::start(Durability::Full), Redis::start()) else { return };
     let migrate = |url: String| async move { Ok(calfleet_migrations::run(&url).await.map(drop)?) };
-    for (name, rows) in
-        [("postgres + redis, empty table", 0), ("postgres + redis, 1,000,000 rows", 1_000_000)]
-    {
+    for (name, rows) in [("postgres.rows_0", 0), ("postgres.rows_1000000", 1_000_000)] {
         let database = postgres.database(migrate).await.unwrap();
         if rows > 0 {
             let sql = format!(
@@ -178,7 +186,7 @@ async fn claims_on_postgres_and_redis() {
             database.execute("VACUUM ANALYZE work").unwrap();
         }
         let store = Store::connect(&Options::new(database.url())).await.unwrap();
-        let settings = RedisSettings { url: redis.url(), prefix: name.replace(' ', "") };
+        let settings = RedisSettings { url: redis.url(), prefix: name.to_owned() };
         let queue = Queue::Redis(RedisQueue::new(&settings, Arc::new(SystemRng)).unwrap());
         measure(name, store, queue).await;
     }
@@ -191,5 +199,5 @@ async fn claims_on_sqlite_and_memory() {
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
     calfleet_migrations::run(&url).await.unwrap();
     let store = Store::connect(&Options::new(url)).await.unwrap();
-    measure("sqlite + memory", store, Queue::Memory(MemoryQueue::new(&SystemRng))).await;
+    measure("sqlite_and_memory", store, Queue::Memory(MemoryQueue::new(&SystemRng))).await;
 }

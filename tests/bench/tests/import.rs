@@ -131,7 +131,7 @@ async fn one_import(
     let fleet = Fleet::start(postgres, redis, account).await;
     let before = fleet.cpu();
     let wall = fleet.import().await;
-    let processor = fleet.cpu() - before;
+    let processor = fleet.cpu().saturating_sub(before);
     assert_eq!(held(&fleet), events);
     (wall, processor)
 }

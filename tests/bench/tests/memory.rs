@@ -40,7 +40,7 @@ async fn memory_of_an_import_of_100_000_events() {
     figure(&name("idle"), idle, "MiB", Bound::None);
     figure(&name("peak_above_idle"), peak - idle, "MiB", Bound::AtMost(64.0));
     figure(&name("wall"), wall.as_secs_f64(), "s", Bound::None);
-    figure(&name("cpu"), (fleet.cpu() - processor).as_secs_f64(), "s", Bound::None);
+    figure(&name("cpu"), fleet.cpu().saturating_sub(processor).as_secs_f64(), "s", Bound::None);
     figure(&name("turns"), crate::figure::number(fleet.runs().await.len()), "runs", Bound::None);
 }
 

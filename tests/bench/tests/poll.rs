@@ -36,7 +36,7 @@ async fn polls_without_and_with_a_change() {
     for _ in 0..POLLS {
         walls.push(fleet.poll().await);
     }
-    let processor = fleet.cpu() - processor;
+    let processor = fleet.cpu().saturating_sub(processor);
     let requests = number(sandbox.log().entries().len()) / number(POLLS);
     fleet.wait(COUNTERS_SETTLE).await;
     let polled = difference(&rows_written(&fleet), &rows);

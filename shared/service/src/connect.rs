@@ -14,10 +14,11 @@ use calfleet_providers::driver::{Account, DriverError, ProbeReport, Problem};
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
 use calfleet_store::vault::{self, VaultError};
 use calfleet_store::work::Ticket;
-use calfleet_store::{StoreError, Tx, calendars, work};
+use calfleet_store::{StoreError, Tx, calendar_sync, calendars, work};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::control::keys;
 use crate::drivers::{secret_field, shown_url, url_field};
 use crate::service::{Actor, Service};
 
@@ -135,6 +136,12 @@ impl Service {
             Bound::Rebound(_) => "connection.reconnect",
         };
         self.audit(&tx, actor, action, id.0, None).await?;
+        if let Bound::Rebound(_) = bound {
+            calendar_sync::forgive(&tx, id, now).await?;
+            // Raises the fence: a run with the old credentials cannot write its verdict over the new ones.
+            work::pause(&tx, &keys(id), now).await?;
+            work::resume(&tx, &keys(id), now).await?;
+        }
         self.ask_sync(&tx, request.organization_id, id).await?;
         tx.commit().await?;
         Ok(bound)

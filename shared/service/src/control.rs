@@ -163,6 +163,7 @@ fn may_be_paused(state: ConnectionState) -> Result<(), ControlError> {
     }
 }
 
-fn keys(id: ConnectionId) -> Vec<WorkKey> {
+/// The rows of `work` that belong to a connection.
+pub(crate) fn keys(id: ConnectionId) -> Vec<WorkKey> {
     [Kind::Sync, Kind::Push, Kind::Refresh].map(|kind| WorkKey { kind, target: id.0 }).to_vec()
 }

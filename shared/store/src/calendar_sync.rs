@@ -319,6 +319,26 @@ pub async fn ask(
     tx.execute(OPERATION, &sql, values![organization, id, at, thoroughness == Thoroughness::Everything]).await
 }
 
+/// Forgets what went wrong with a connection's calendars and makes them due: its account was connected again. A
+/// wait that the provider asked for stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forgive(tx: &Tx, connection: ConnectionId, at: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "forget what went wrong with calendars";
+    let organization = tx.organization(OPERATION)?;
+    let sql = format!(
+        "UPDATE calendar_sync SET attempt = 0, last_problem_code = NULL, last_problem = NULL,
+            not_before = CASE WHEN last_class = {THROTTLED} THEN not_before ELSE 0 END
+         WHERE organization_id = $1 AND connection_id = $2"
+    );
+    tx.execute(OPERATION, &sql, values![organization, connection]).await?;
+    ask(tx, Target::Connection(connection), Thoroughness::Changes, at).await.map(drop)
+}
+
+/// The number of `FailureClass::Throttled`.
+const THROTTLED: i16 = 2;
+
 /// Confirms, for a person, the sweep that a calendar waits with. The next complete listing carries it out.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use calfleet_domain::failure::{FailureClass, backoff};
 use calfleet_domain::job::{Claim, Finish, WorkState};
 use calfleet_domain::model::ids::WorkerId;
 use calfleet_queue::{Feed, feed};
-use calfleet_store::work;
+use calfleet_store::{StoreError, work};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use super::held::{Dropped, Held};
 use super::{Frame, FrameError, Outcome, Shared, fetch, finishes, leases};
 use crate::jobs::Job;
 
-/// The longest wait after a run that took too long.
+/// The longest wait after a run that took too long, or that our database failed.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 
 /// Runs a worker until `stop`; then pops no more, lets running jobs end within their grace, and gives the rest back.
@@ -135,10 +135,13 @@ async fn run_one(shared: Arc<Shared>, claim: Claim) {
     let now = frame.clock.now();
     let finish = match result {
         Ok(Ok(finish)) => Some(finish),
+        Ok(Err(StoreError::LeaseLost { .. })) => None,
         Ok(Err(error)) => {
             let _entered = span.enter();
             tracing::warn!(error = &error as &dyn std::error::Error, "the store failed; the job comes again");
-            None
+            // no sign of a job that ends its worker: the delivery does not count towards that
+            let error = "Our own database failed; it is tried again by itself.".to_owned();
+            Some(again(&claim, error, now, &*frame.rng))
         }
         Err(error) => ended_early(&error, dropped, &claim, limit, now, &*frame.rng),
     };
@@ -154,6 +157,20 @@ async fn run_one(shared: Arc<Shared>, claim: Claim) {
         }
         None if dropped == Some(Dropped::Drained) => {}
         None => held.let_go(&claim),
+    }
+}
+
+/// What to write about a failure that is nobody's fault outside: tried again after a backoff.
+fn again(claim: &Claim, error: String, now: Timestamp, rng: &dyn Rng) -> Finish {
+    let attempt = claim.attempt.saturating_add(1);
+    let next = now.plus(backoff(attempt, LONGEST_BACKOFF, rng));
+    Finish {
+        next,
+        not_before: next,
+        attempt,
+        class: Some(FailureClass::Transient),
+        error: Some(error),
+        state: WorkState::Active,
     }
 }
 
@@ -173,14 +190,6 @@ fn ended_early(
     if dropped != Some(Dropped::TimedOut) {
         return None;
     }
-    let attempt = claim.attempt.saturating_add(1);
-    let next = now.plus(backoff(attempt, LONGEST_BACKOFF, rng));
-    Some(Finish {
-        next,
-        not_before: next,
-        attempt,
-        class: Some(FailureClass::Transient),
-        error: Some(format!("the job took longer than {} s and was ended", limit.as_secs())),
-        state: WorkState::Active,
-    })
+    let error = format!("the job took longer than {} s and was ended", limit.as_secs());
+    Some(again(claim, error, now, rng))
 }

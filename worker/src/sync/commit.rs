@@ -1,7 +1,6 @@
 //! What a turn writes: changes with the calendar's row, in one transaction that ends with the fence.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Listing, MeetingId, ProviderId, RemoteChange, SyncToken};
@@ -18,14 +17,11 @@ use calfleet_store::{Priority, Scope, StoreError, Tx, work};
 use super::Stop;
 use super::collect::count;
 use super::page::{self, Circumstances, Held, Planned};
+use super::sweep::SECOND_LISTING_AFTER;
 use super::turn::Turn;
 
 /// Most changes in one transaction: what SQLite's one writer can take without keeping a person waiting.
 const CHANGES_AT_ONCE: usize = 500;
-
-/// How long after a complete listing that would sweep much the next one is asked for: long enough for a server to
-/// get up again, short enough for people who did delete it all.
-const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
 
 /// How often a page is planned anew because others changed its rows meanwhile.
 const PLANS: usize = 5;

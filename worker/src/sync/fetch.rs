@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
+use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, DriverError};
 use calfleet_store::listing::{self, ListingHash};
@@ -71,6 +72,9 @@ impl Turn<'_> {
         let soon = self.sync.driver.list_within(&self.calendar, now, now.plus(SOON), MOST_SOON).await;
         let named = match soon {
             Ok(ids) => ids,
+            Err(error) if matches!(error.class, FailureClass::Throttled { .. } | FailureClass::Auth) => {
+                return Err(error.into());
+            }
             Err(error) => {
                 tracing::info!(error = %error, class = error.class.as_str(), "a calendar cannot be listed by time");
                 return Ok(true);

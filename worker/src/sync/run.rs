@@ -286,7 +286,7 @@ impl Run<'_> {
             let sync = &calendar.sync;
             let elsewhere = missing.iter().filter(|(id, _)| **id != sync.calendar_id);
             let latest = elsewhere.map(|(_, since)| *since).max();
-            sync.problem.is_none() && sync.fresh_at < latest
+            sync.problem.is_none() && sync.sweep.is_none() && sync.fresh_at < latest
         };
         let others: Vec<SyncedCalendar> = self.calendars.iter().filter(may_hold).cloned().collect();
         let worked = self.turns(others, &mut true).await;

@@ -9,6 +9,8 @@
 //! "Agree" is by a digest of exactly which rows were absent. A second listing that misses other rows starts the
 //! wait anew: two different wrong answers confirm nothing.
 
+use std::time::Duration;
+
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::EventId;
 use calfleet_store::calendar_sync::SweepInDoubt;
@@ -17,6 +19,10 @@ use sha2::{Digest, Sha256};
 
 /// Up to so many absent rows are believed at once, whatever their share (unless nothing would be left).
 const BELIEVED_ROWS: usize = 5;
+
+/// How long after the first listing the second one is asked for, and counts as one: a fault of a moment is over
+/// then.
+pub(super) const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
 
 /// What a complete listing of this kind is authoritative for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +84,13 @@ pub(super) fn judge(
     }
     let digest = digest(missing);
     match earlier {
-        Some(earlier) if earlier.is_approved || earlier.digest == digest => Verdict::Sweep,
+        // a person's word covers what was shown to that person, no more
+        Some(earlier) if earlier.is_approved && missing.len() <= earlier.missing => Verdict::Sweep,
+        Some(earlier) if earlier.digest == digest && !earlier.is_approved => {
+            // what answered wrongly a moment ago may answer as wrongly again
+            let is_second = now.since(earlier.noticed_at) >= SECOND_LISTING_AFTER;
+            if is_second { Verdict::Sweep } else { Verdict::Wait(earlier.clone()) }
+        }
         _ => Verdict::Wait(SweepInDoubt {
             missing: missing.len(),
             known,
@@ -136,11 +148,20 @@ mod tests {
     #[test]
     fn only_a_second_listing_that_misses_the_same_rows_confirms() {
         let Verdict::Wait(doubt) = judge(&ids(0..30), 40, None, BEGAN) else { panic!("must wait") };
+        let later = BEGAN.plus(SECOND_LISTING_AFTER);
 
-        assert_eq!(judge(&ids(0..30), 40, Some(&doubt), BEGAN), Verdict::Sweep);
-        assert!(matches!(judge(&ids(1..31), 40, Some(&doubt), BEGAN), Verdict::Wait(_)));
+        assert_eq!(judge(&ids(0..30), 40, Some(&doubt), BEGAN), Verdict::Wait(doubt.clone()));
+        assert_eq!(judge(&ids(0..30), 40, Some(&doubt), later), Verdict::Sweep);
+        assert!(matches!(judge(&ids(1..31), 40, Some(&doubt), later), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn the_word_of_a_person_covers_what_was_shown_and_no_more() {
+        let Verdict::Wait(doubt) = judge(&ids(0..30), 40, None, BEGAN) else { panic!("must wait") };
         let approved = SweepInDoubt { is_approved: true, ..doubt };
+
         assert_eq!(judge(&ids(1..31), 40, Some(&approved), BEGAN), Verdict::Sweep);
+        assert!(matches!(judge(&ids(0..40), 40, Some(&approved), BEGAN), Verdict::Wait(_)));
     }
 
     #[test]

@@ -28,7 +28,10 @@ const FINISH: &str = "WITH {input}, done AS (
         FROM input JOIN work w ON w.kind = input.kind AND w.target_id = input.target_id
             AND w.fence = input.held_fence AND w.lease_owner = input.held_by
         ORDER BY w.kind, w.target_id {locked})
-    UPDATE work SET due_at = {least}(work.due_at, done.next_at), not_before = done.no_sooner,
+    UPDATE work SET due_at = {least}(work.due_at, done.next_at),
+        -- a person who asked while it ran does not wait for its backoff, only for a throttle (class 2)
+        not_before = CASE WHEN work.asked > done.asked_then AND work.lane = 0
+            AND coalesce(done.new_class, 0) <> 2 THEN 0 ELSE done.no_sooner END,
         served = done.asked_then,
         lane = CASE WHEN work.asked = done.asked_then THEN done.usual_lane ELSE work.lane END,
         lease_owner = NULL, lease_until = 0, deliveries = 0,

@@ -48,6 +48,9 @@ pub struct CalendarRef {
 pub enum Since {
     /// At the beginning: everything there is.
     Beginning,
+    /// At the beginning as well, with the cursor of the last complete listing for a memory: some providers name
+    /// their items by what they named before. Whoever has no use for it takes it for [`Since::Beginning`].
+    Again(SyncToken),
     /// At the cursor of the last complete listing: what changed since.
     Token(SyncToken),
     /// In the middle of a listing, at the page token it gave ([`Next::Page`]).

@@ -110,6 +110,7 @@ impl Bench {
 
     /// Milliseconds from before the ask's transaction to the handler's start: median, 99th of a hundred, worst.
     async fn latency(&self, asks: u128) -> [f64; 3] {
+        self.noop.starts.lock().unwrap().clear();
         let mut waits = Vec::new();
         for target in 0..asks {
             let target = 7_000_000 + target;

@@ -18,22 +18,32 @@ pub struct Radicale;
 impl Radicale {
     /// A server with the user `ada`, HTTP Basic, and no calendar. `None`: not installed.
     pub fn start() -> Option<DavServer> {
+        Self::start_with("")
+    }
+
+    /// The same without Radicale's refusal of REPORTs whose answer holds more than 10,000 components: a client that
+    /// asks for a whole calendar at once gets it.
+    pub fn start_with_long_reports() -> Option<DavServer> {
+        Self::start_with("[reporting]\nmax_expand_occurrence = 1000000\n")
+    }
+
+    fn start_with(settings: &str) -> Option<DavServer> {
         is_available(Program::Radicale).then(|| {
-            let server = demand(Server::start(recipe));
+            let server = demand(Server::start(|folder, port| recipe(folder, port, settings)));
             let home = Home { path: "/ada/", folder: "collection-root/ada", is_git: false };
             DavServer::new(server, home, USER, PASSWORD)
         })
     }
 }
 
-fn recipe(folder: &Path, port: u16) -> anyhow::Result<Recipe> {
+fn recipe(folder: &Path, port: u16, further_settings: &str) -> anyhow::Result<Recipe> {
     let users = folder.join("users");
     fs::write(&users, format!("{USER}:{PASSWORD}\n"))?;
     let settings = format!(
         "[server]\nhosts = 127.0.0.1:{port}\nmax_connections = 100\n\
          [auth]\ntype = htpasswd\nhtpasswd_filename = {}\nhtpasswd_encryption = plain\ndelay = 0\n\
          [rights]\ntype = owner_only\n[web]\ntype = none\n[logging]\nlevel = warning\n\
-         [storage]\nfilesystem_folder = {}\n",
+         [storage]\nfilesystem_folder = {}\n{further_settings}",
         users.display(),
         folder.join("storage").display(),
     );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Listing, RemoteChange};
-use calfleet_providers::driver::{CalendarRef, Next, Since};
+use calfleet_providers::driver::{CalendarRef, ListingMode, Next, Since};
 use calfleet_store::apply::CalendarKey;
 use calfleet_store::calendar_sync::{CalendarSync, Phase, SyncedCalendar};
 use calfleet_store::events;
@@ -160,7 +160,7 @@ impl<'a> Turn<'a> {
         let now = self.sync.clock.now();
         let is_full_due =
             self.state.full_at.is_none_or(|at| at.plus(self.sync.settings.full_sync_every) <= now);
-        let token = self.state.sync_token.clone().filter(|_| !self.state.requires_full && !is_full_due);
+        let is_full = self.state.requires_full || is_full_due;
         self.state.phase = Phase::Listing;
         self.state.page_token = None;
         self.state.pending_token = None;
@@ -170,8 +170,12 @@ impl<'a> Turn<'a> {
         self.state.items_done = 0;
         self.named.clear();
         self.is_resumed = false;
-        let (listing, since) =
-            token.map_or((Listing::Full, Since::Beginning), |token| (Listing::Delta, Since::Token(token)));
+        let names_by_memory = self.sync.driver.capabilities().listing == ListingMode::Document;
+        let (listing, since) = match self.state.sync_token.clone() {
+            Some(token) if !is_full => (Listing::Delta, Since::Token(token)),
+            Some(token) if names_by_memory => (Listing::Full, Since::Again(token)),
+            _ => (Listing::Full, Since::Beginning),
+        };
         self.state.listing = listing;
         since
     }

@@ -27,7 +27,7 @@ impl<'a> Start<'a> {
     /// Reads a cursor; `None` when it is not one of ours.
     pub(super) fn of(since: &'a Since, mode: ListingMode) -> Option<Self> {
         match since {
-            Since::Beginning => Some(match mode {
+            Since::Beginning | Since::Again(_) => Some(match mode {
                 ListingMode::SyncToken => Self::Sync { token: "", listing: Listing::Full },
                 ListingMode::Ctag => Self::Tag(None),
                 ListingMode::EntityTags | ListingMode::Document => Self::Everything,
@@ -83,6 +83,7 @@ mod tests {
             Some(Start::Sync { token: "data:,1", listing: Listing::Full })
         );
         assert_eq!(Start::of(&Since::Token(of_tag("x")), ListingMode::Ctag), Some(Start::Tag(Some("x"))));
+        assert_eq!(Start::of(&Since::Again(of_tag("x")), ListingMode::Ctag), Some(Start::Tag(None)));
         assert_eq!(Start::of(&Since::Token(SyncToken::from("feed:x")), ListingMode::Ctag), None);
     }
 }

@@ -211,9 +211,11 @@ impl Driver for FeedDriver {
     ) -> Result<ChangePage, DriverError> {
         let requested_at = self.clock.now();
         let gone = || DriverError::new(FETCH.operation, FailureClass::Gone, Problem::CursorExpired);
-        let last = match since {
-            Since::Beginning => None,
-            Since::Token(token) => Some((token, FeedCursor::of(token).ok_or_else(gone)?)),
+        // How items were named before counts for every listing; that nothing has changed only for those since then.
+        let (last, memory) = match since {
+            Since::Beginning => (None, None),
+            Since::Again(token) => (None, FeedCursor::of(token)),
+            Since::Token(token) => (Some((token, FeedCursor::of(token).ok_or_else(gone)?)), None),
             Since::Page(_) => return Err(gone()),
         };
         let unchanged = |token: SyncToken| ChangePage {
@@ -227,7 +229,7 @@ impl Driver for FeedDriver {
             (Fetched::Same, None) => Err(gone()),
             (Fetched::Document(document, mut cursor), last) => {
                 let last = last.map(|(_, cursor)| cursor);
-                let changes = normalise::changes(*document, last.as_ref(), &mut cursor);
+                let changes = normalise::changes(*document, last.as_ref().or(memory.as_ref()), &mut cursor);
                 cursor.content = normalise::content_of(&changes);
                 let next = cursor.to_token();
                 // Only stamps were renewed.

@@ -70,6 +70,29 @@ async fn uids_that_are_made_up_for_each_fetch_settle() {
 }
 
 #[tokio::test]
+async fn made_up_uids_stay_settled_when_everything_is_listed_again() {
+    for etag in [true, false] {
+        let sandbox = sandbox().await;
+        let spec = FeedSpec { uids: UidHabit::PerFetch, etag, last_modified: false, ..FeedSpec::default() };
+        let url = publish(&sandbox, spec, 20);
+        let registry = registry(settings(&[sandbox.address().port()]));
+        let (_, driver) = connect(&registry, feed(&url)).await.unwrap();
+        let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+        mirror.sync(driver.as_ref()).await.unwrap();
+        assert_eq!(mirror.sync_again(driver.as_ref()).await.unwrap(), Listing::Full);
+        let settled: Vec<_> = mirror.objects.keys().cloned().collect();
+
+        for _ in 0..2 {
+            let listing = mirror.sync_again(driver.as_ref()).await.unwrap();
+
+            assert_eq!(listing, Listing::Full);
+            assert_eq!(mirror.objects.keys().cloned().collect::<Vec<_>>(), settled);
+        }
+        assert_eq!(settled.len(), 20);
+    }
+}
+
+#[tokio::test]
 async fn a_feed_that_fails_keeps_what_was_read() {
     for (state, class, problem) in [
         (FeedState::Missing, FailureClass::Permanent, Problem::NotFound),

@@ -32,7 +32,17 @@ impl Mirror {
 
     /// Lists from the cursor to the end, and reads what is new.
     pub(super) async fn sync(&mut self, driver: &dyn Driver) -> Result<Listing, DriverError> {
-        let mut since = self.cursor.clone().map_or(Since::Beginning, Since::Token);
+        let since = self.cursor.clone().map_or(Since::Beginning, Since::Token);
+        self.sync_since(driver, since).await
+    }
+
+    /// Lists everything, with the cursor for a memory.
+    pub(super) async fn sync_again(&mut self, driver: &dyn Driver) -> Result<Listing, DriverError> {
+        let since = self.cursor.clone().map_or(Since::Beginning, Since::Again);
+        self.sync_since(driver, since).await
+    }
+
+    async fn sync_since(&mut self, driver: &dyn Driver, mut since: Since) -> Result<Listing, DriverError> {
         let mut listed = BTreeSet::new();
         loop {
             let (page, members) = list(driver, &self.calendar, &since).await?;

@@ -296,7 +296,7 @@ struct Answer {
 /// Of which kind the listing is, after which change, after how many names, and up to which change.
 fn position(since: &Since) -> (Listing, usize, usize, Option<usize>) {
     match since {
-        Since::Beginning => (Listing::Full, 0, 0, None),
+        Since::Beginning | Since::Again(_) => (Listing::Full, 0, 0, None),
         Since::Token(token) => (Listing::Delta, token.0.parse().unwrap(), 0, None),
         Since::Page(page) => {
             let numbers: Vec<usize> = page.split(' ').map(|number| number.parse().unwrap()).collect();

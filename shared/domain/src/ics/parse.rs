@@ -81,6 +81,13 @@ pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Do
         return Err(IcsError::TooLarge { bytes: text.len(), limit: limits.bytes });
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    // no text of a database holds a NUL, and none belongs here (RFC 5545 §3.1)
+    let plain: Cow<'_, [u8]> = if text.contains(&0) {
+        text.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
+    } else {
+        Cow::Borrowed(text)
+    };
+    let text = plain.as_ref();
     let outline = outline(text, limits)?;
     let header = |name: &str| {
         let lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use calfleet_domain::model::ProviderId;
 use url::Url;
 
+/// Longest path of a member, in bytes: a longer one would not fit into an index.
+const LONGEST_NAME: usize = 2_000;
+
 /// The URL that an href means in an answer from `base`.
 pub(super) fn resolve(base: &Url, href: &str) -> Option<Url> {
     let href = href.trim();
@@ -103,6 +106,10 @@ impl Collection {
     /// The id of a member; `None` for the collection itself, for collections in it, and for what lies outside.
     pub(super) fn member(&self, href: &str) -> Option<ProviderId> {
         let path = path_of(&self.url, href);
+        if path.len() > LONGEST_NAME {
+            tracing::warn!(bytes = path.len(), "a member's name is too long to be kept; it is left out");
+            return None;
+        }
         if path.ends_with('/') || path.split('/').any(|part| part == "." || part == "..") {
             return None;
         }

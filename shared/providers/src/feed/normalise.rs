@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 use super::cursor::{FeedCursor, Naming};
 use crate::caldav::normalise::role;
 
+/// Longest UID, in bytes, that names an item by itself; a longer one would not fit into an index.
+const LONGEST_UID: usize = 512;
+
 /// One item and what it is known by.
 struct Entry {
     item: Item,
@@ -85,7 +88,11 @@ impl Entry {
             }
         };
         let content = content(raw);
-        let uid = if uid.is_empty() { by_content(&content) } else { uid };
+        let uid = match uid.len() {
+            0 => by_content(&content),
+            1..=LONGEST_UID => uid,
+            _ => by_content(&Sha256::digest(uid.as_bytes()).into()),
+        };
         Self { item, uid, content, start }
     }
 
@@ -169,6 +176,20 @@ mod tests {
 
     fn ids(changes: &[RemoteChange]) -> Vec<&str> {
         changes.iter().map(|change| change.provider_id().as_str()).collect()
+    }
+
+    #[test]
+    fn an_odd_uid_gets_a_name_that_every_database_can_keep() {
+        let long = "u".repeat(LONGEST_UID + 1);
+        let mut cursor = FeedCursor::default();
+
+        let changes =
+            changes(document(&[(&long, "20260714", "Long"), ("a\0b", "20260715", "Odd")]), None, &mut cursor);
+
+        for id in ids(&changes) {
+            assert!(id.len() <= LONGEST_UID && !id.contains('\0'), "{id:?}");
+        }
+        assert_eq!(changes.len(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use calfleet_domain::clock::{Clock, Rng};
 use calfleet_domain::job::Kind;
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::registry::Registry;
+use calfleet_providers::surroundings::Endpoints;
 use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_runtime::config::Config;
@@ -69,8 +70,12 @@ impl Parts {
         } else {
             Queue::Memory(MemoryQueue::new(rng.as_ref()))
         };
-        let accounts =
-            Registry::new(http_settings(&config), Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&rng));
+        let accounts = Registry::new(
+            http_settings(&config),
+            endpoints(&config),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::clone(&rng),
+        );
         let ring = Arc::new(keys::ring(&config.vault, config.database.is_sqlite())?);
         let service = Service {
             drivers: Drivers::new(store.clone(), ring, Arc::new(accounts?)),
@@ -188,6 +193,16 @@ fn http_settings(config: &Config) -> HttpSettings {
         max_object_bytes: http.max_object_bytes,
         max_feed_bytes: http.max_feed_bytes,
         ..HttpSettings::default()
+    }
+}
+
+fn endpoints(config: &Config) -> Endpoints {
+    let (google, microsoft) = (&config.providers.google, &config.providers.microsoft);
+    Endpoints {
+        google: google.api_url.clone(),
+        microsoft: microsoft.api_url.clone(),
+        window_past: microsoft.window_past,
+        window_future: microsoft.window_future,
     }
 }
 

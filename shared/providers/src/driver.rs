@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use url::Url;
+use uuid::Uuid;
 
 /// Everything a driver needs to know of the account it works for.
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ pub struct ChangePage {
     pub listing: Listing,
     /// Our clock, taken before the request was sent.
     pub requested_at: Timestamp,
+    /// What the listing tells about; the same on all its pages.
+    pub coverage: Coverage,
     /// Items with content, and deletions the provider named.
     pub changes: Vec<RemoteChange>,
     /// How it goes on.
@@ -100,6 +103,7 @@ pub enum ListingMode {
 
 /// What a driver can do for an account: what is refused before the call. Stored with the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each says yes or no to one thing that can be asked")]
 pub struct Capabilities {
     /// How changes are found.
     pub listing: ListingMode,
@@ -111,6 +115,49 @@ pub struct Capabilities {
     pub writes: bool,
     /// Whether the server schedules by itself (mails invitations).
     pub schedules: bool,
+    /// Whether [`Driver::watch`] works.
+    #[serde(default)]
+    pub watches: bool,
+}
+
+/// What a complete listing tells about: absence means something only inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// Everything in the calendar.
+    Everything,
+    /// What has not ended yet: publishers of feeds drop the past when their window rolls on.
+    NotEnded,
+    /// What touches `[from, until)`.
+    Window {
+        /// Its beginning.
+        from: Timestamp,
+        /// Its end, exclusive.
+        until: Timestamp,
+    },
+}
+
+/// A wish to be told of changes.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    /// Our name for the watch, new for each.
+    pub id: Uuid,
+    /// Where notifications are to be sent.
+    pub url: Url,
+    /// What each notification must bring along.
+    pub secret: SecretString,
+    /// Until when it is wanted; providers may make it shorter.
+    pub until: Timestamp,
+}
+
+/// A watch that a provider has agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The provider's name for it: the channel's id at Google, the subscription's at Microsoft.
+    pub id: String,
+    /// The second name that Google wants to hear when it is stopped.
+    pub resource: Option<String>,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
 }
 
 /// What a probe of an account found, for storage and for people.
@@ -220,6 +267,32 @@ pub trait Driver: Send + Sync + fmt::Debug {
         calendar: &CalendarRef,
         ids: &[ProviderId],
     ) -> Result<Vec<RemoteChange>, DriverError>;
+
+    /// Asks to be told when the calendar changes. With `renew`, that watch is prolonged where the provider can do
+    /// so (the answer then has its id), else a second one is begun and the first one stays for the caller to stop:
+    /// the two overlap.
+    ///
+    /// # Errors
+    /// [`FailureClass::Permanent`] where the provider cannot tell (of this calendar), any other class.
+    async fn watch(
+        &self,
+        calendar: &CalendarRef,
+        request: &WatchRequest,
+        renew: Option<&Watch>,
+    ) -> Result<Watch, DriverError> {
+        let _ = (calendar, request, renew);
+        let action = "tell when a calendar changes".to_owned();
+        Err(DriverError::new("watch a calendar", FailureClass::Permanent, Problem::Unsupported { action }))
+    }
+
+    /// Ends a watch; one that is gone already is ended.
+    ///
+    /// # Errors
+    /// Any class.
+    async fn unwatch(&self, watch: &Watch) -> Result<(), DriverError> {
+        let _ = watch;
+        Ok(())
+    }
 }
 
 /// Why a provider could not be asked, in a class for programs and a sentence for people.

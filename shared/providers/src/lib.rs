@@ -9,3 +9,4 @@ pub mod driver;
 pub mod feed;
 pub mod http;
 pub mod registry;
+pub mod surroundings;

@@ -10,12 +10,13 @@ use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Authentication, ProviderKind};
 use url::Url;
 
-use crate::caldav::driver::{CaldavDriver, Surroundings};
+use crate::caldav::driver::CaldavDriver;
 use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
 use crate::feed::driver::FeedDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
+use crate::surroundings::{Endpoints, Surroundings};
 
 const OPEN: &str = "open the account";
 
@@ -109,19 +110,34 @@ impl Registry {
     ///
     /// # Errors
     /// When the TLS library cannot be started.
-    pub fn new(settings: HttpSettings, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self, BuildError> {
-        Ok(Self::with_client(HttpClient::new(settings)?, Arc::new(DnsServices), clock, rng))
+    pub fn new(
+        settings: HttpSettings,
+        endpoints: Endpoints,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Result<Self, BuildError> {
+        Ok(Self::with_client(HttpClient::new(settings)?, Arc::new(DnsServices), endpoints, clock, rng))
     }
 
     /// A registry on a client and a service lookup of the caller's.
     pub fn with_client(
         client: HttpClient,
         services: Arc<dyn Services>,
+        endpoints: Endpoints,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
         let schemes = Arc::new(SchemeMemory::default());
-        Self { surroundings: Surroundings { client, schemes, services, clock, rng } }
+        Self {
+            surroundings: Surroundings {
+                client,
+                schemes,
+                services,
+                endpoints: Arc::new(endpoints),
+                clock,
+                rng,
+            },
+        }
     }
 
     /// A driver for the account. Nothing is sent yet.

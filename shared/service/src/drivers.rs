@@ -131,6 +131,7 @@ pub(crate) fn secret_field(authentication: Authentication) -> Option<SecretField
         Authentication::None => None,
         Authentication::Password => Some(SecretField::Password),
         Authentication::Bearer => Some(SecretField::Token),
+        Authentication::Oauth => Some(SecretField::AccessToken),
     }
 }
 

@@ -265,11 +265,12 @@ fn authentication_name(authentication: Authentication) -> &'static str {
         Authentication::None => "none",
         Authentication::Password => "password",
         Authentication::Bearer => "bearer",
+        Authentication::Oauth => "oauth",
     }
 }
 
 fn authentication(name: &str) -> Option<Authentication> {
-    [Authentication::None, Authentication::Password, Authentication::Bearer]
+    [Authentication::None, Authentication::Password, Authentication::Bearer, Authentication::Oauth]
         .into_iter()
         .find(|kind| authentication_name(*kind) == name)
 }

@@ -10,6 +10,7 @@ use calfleet_domain::model::{Authentication, ConflictPolicy, ConnectionId, Organ
 use calfleet_harness::{Database, Postgres, Redis, wait_until};
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::registry::Registry;
+use calfleet_providers::surroundings::Endpoints;
 use calfleet_queue::{Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_service::connect::ConnectRequest;
@@ -168,7 +169,8 @@ async fn service(database: String, settings: &RedisSettings, port: u16) -> Servi
         allowed_ports: vec![port],
         ..HttpSettings::default()
     };
-    let accounts = Registry::new(http, Arc::clone(&clock), Arc::clone(&rng)).unwrap();
+    let accounts =
+        Registry::new(http, Endpoints::production().unwrap(), Arc::clone(&clock), Arc::clone(&rng)).unwrap();
     let ring = KeyRing::new("bench", [("bench".to_owned(), [7; 32])]).unwrap();
     let queue = Queue::Redis(RedisQueue::new(settings, Arc::clone(&rng)).unwrap());
     Service {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     Attendee, Body, CalendarId, Conference, ConferenceType, ConflictPolicy, DetailLevel, End, Event, EventId,
-    Fields, Master, MeetingId, OrganizationId, Override, ParticipationStatus, ProviderId, RecurrenceId,
-    Reminder, RemoteEvent, Role, Rule, Series, Status, StoredEvent, Transparency, Uid, When, Zone,
+    Fields, Master, MeetingId, OrganizationId, Override, ParticipationStatus, Parts, ProviderId,
+    RecurrenceId, Reminder, RemoteEvent, Role, Rule, Series, Status, StoredEvent, Transparency, Uid, When,
+    Zone,
 };
 use calfleet_domain::reconcile::invariants::Broken;
 use calfleet_domain::reconcile::{Atom, Context, Interval, Judge, diff, version};
@@ -363,6 +364,8 @@ pub(crate) fn pending(event: Option<Event>, base: Event) -> StoredEvent {
 
 pub(crate) fn shown_as(event: Event, changed_at: Option<Timestamp>) -> RemoteEvent {
     RemoteEvent {
+        parts: Parts::Whole,
+        instances: BTreeMap::new(),
         provider_id: ProviderId::from("/calendar/meeting.ics"),
         revision: None,
         event,

@@ -123,7 +123,8 @@ pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circums
     }
     for (_, change) in current() {
         match change {
-            RemoteChange::Removed { .. } => {}
+            // Folded into their series before a page is planned.
+            RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Removed { .. } => {}
             RemoteChange::Upsert(remote) => planner.shown(remote),
             RemoteChange::Unreadable { provider_id, revision, reason, raw } => {
                 planner.unreadable(provider_id, revision.as_ref(), reason, raw.as_deref());

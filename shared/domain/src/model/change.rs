@@ -1,9 +1,11 @@
 //! What a listing says has changed, and what we hold to compare it with.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::event::{DetailLevel, Event, Role};
-use super::ids::{CalendarId, EventId, MeetingId, OrganizationId, ProviderId, Revision, Version};
+use super::event::{DetailLevel, Event, Fields, RecurrenceId, Role};
+use super::ids::{CalendarId, EventId, MeetingId, OrganizationId, ProviderId, Revision, Uid, Version};
 use crate::clock::Timestamp;
 
 /// What a listing covers.
@@ -30,6 +32,16 @@ pub struct Member {
 pub enum RemoteChange {
     /// It exists, and this is what it says.
     Upsert(Box<RemoteEvent>),
+    /// An instance that departs from its series, where the provider keeps it as an object of its own.
+    Instance(Box<RemoteInstance>),
+    /// An instance that is as its series says, where the provider gives it an id: should that id ever be removed,
+    /// the instance was.
+    Occurrence {
+        /// The instance's id.
+        provider_id: ProviderId,
+        /// The series' id.
+        series_id: ProviderId,
+    },
     /// The provider says that it was deleted.
     Removed {
         /// Whose deletion.
@@ -53,7 +65,10 @@ impl RemoteChange {
     pub fn provider_id(&self) -> &ProviderId {
         match self {
             Self::Upsert(event) => &event.provider_id,
-            Self::Removed { provider_id } | Self::Unreadable { provider_id, .. } => provider_id,
+            Self::Instance(instance) => &instance.provider_id,
+            Self::Occurrence { provider_id, .. }
+            | Self::Removed { provider_id }
+            | Self::Unreadable { provider_id, .. } => provider_id,
         }
     }
 }
@@ -67,6 +82,11 @@ pub struct RemoteEvent {
     pub revision: Option<Revision>,
     /// What it says, normalised.
     pub event: Event,
+    /// Whether `event` holds all that departs from a series.
+    pub parts: Parts,
+    /// Objects of their own that overrides in `event` came from, by original start; empty where one object holds
+    /// the whole series.
+    pub instances: BTreeMap<RecurrenceId, InstanceRef>,
     /// The owner's part in it.
     pub role: Role,
     /// How much the listing was allowed to show.
@@ -77,6 +97,49 @@ pub struct RemoteEvent {
     pub changed_at: Option<Timestamp>,
     /// What was repaired or could not be understood while reading it; for people.
     pub warnings: Vec<String>,
+}
+
+/// How much of a series an object tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// All of it: an override that is not there does not exist.
+    Whole,
+    /// The master only: overrides come as [`RemoteChange::Instance`], and those known before stay.
+    MasterOnly,
+}
+
+/// The object of its own that a provider keeps for an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceRef {
+    /// Its id.
+    pub provider_id: ProviderId,
+    /// Its revision.
+    pub revision: Option<Revision>,
+}
+
+/// An instance that departs from its series, as a provider holds it apart from the series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteInstance {
+    /// Its own id.
+    pub provider_id: ProviderId,
+    /// The id of its series, which may be out of sight: an invitation to one instance only.
+    pub series_id: ProviderId,
+    /// The series' UID, where the object tells it.
+    pub uid: Option<Uid>,
+    /// Its original start: a date, or an instant in UTC. Brought into the series' zone once that is known.
+    pub recurrence_id: RecurrenceId,
+    /// What changes whenever the object does.
+    pub revision: Option<Revision>,
+    /// What it says; `None` for a cancelled instance.
+    pub fields: Option<Fields>,
+    /// The owner's part in it.
+    pub role: Role,
+    /// How much the listing was allowed to show.
+    pub detail: DetailLevel,
+    /// The payload verbatim.
+    pub raw: String,
+    /// When the provider says it was last changed, on the provider's clock.
+    pub changed_at: Option<Timestamp>,
 }
 
 /// An event as we hold it: what the reconciler needs to know about one copy.

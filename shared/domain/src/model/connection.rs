@@ -95,6 +95,8 @@ pub enum Authentication {
     None,
     /// User name and password; Basic or Digest, as the server offers.
     Password,
-    /// A bearer token.
+    /// A bearer token that does not expire.
     Bearer,
+    /// An OAuth 2.0 access token, renewed by a refresh token or a service account's key.
+    Oauth,
 }

@@ -11,7 +11,9 @@ pub mod when;
 
 pub use attendee::{Attendee, AttendeeKind, AttendeeRole, Organizer, ParticipationStatus};
 pub use calendar::{Access, CalendarState, RemoteCalendar};
-pub use change::{Listing, Member, RemoteChange, RemoteEvent, StoredEvent};
+pub use change::{
+    InstanceRef, Listing, Member, Parts, RemoteChange, RemoteEvent, RemoteInstance, StoredEvent,
+};
 pub use connection::{Authentication, ConnectionState, ProviderKind};
 pub use event::{
     Body, Conference, ConferenceType, DetailLevel, End, Event, Fields, Master, NominalDuration, Override,

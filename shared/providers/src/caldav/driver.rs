@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use calfleet_domain::clock::{Clock, Rng, Timestamp};
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Authentication, Listing, Member, ProviderId, RemoteCalendar, RemoteChange};
 use calfleet_domain::recurrence::zone;
@@ -22,9 +22,9 @@ use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, ProbeReport, Problem,
     Since,
 };
-use crate::http::HttpClient;
-use crate::http::auth::{Authenticator, SchemeMemory};
+use crate::http::auth::Authenticator;
 use crate::http::session::Session;
+use crate::surroundings::Surroundings;
 
 /// One account at a CalDAV server.
 #[derive(Debug)]
@@ -34,21 +34,6 @@ pub struct CaldavDriver {
     capabilities: Option<Capabilities>,
     services: Arc<dyn Services>,
     has_credentials: bool,
-}
-
-/// What a driver takes from its process.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// The guarded client.
-    pub client: HttpClient,
-    /// What servers are known to want.
-    pub schemes: Arc<SchemeMemory>,
-    /// Where domains name their servers.
-    pub services: Arc<dyn Services>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Chance.
-    pub rng: Arc<dyn Rng>,
 }
 
 impl CaldavDriver {
@@ -101,6 +86,7 @@ impl Driver for CaldavDriver {
             read_batch: READ_BATCH,
             writes: false,
             schedules: false,
+            watches: false,
         })
     }
 

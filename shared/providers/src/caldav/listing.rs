@@ -20,7 +20,7 @@ use super::exchange::{Exchange, Listed};
 use super::href::{self, Collection};
 use super::request::{self, Depth, Wanted};
 use super::wire::{Part, Response};
-use crate::driver::{ChangePage, DriverError, Next, Problem};
+use crate::driver::{ChangePage, Coverage, DriverError, Next, Problem};
 use crate::http::session::Crossing;
 
 const LIST: Attempt = Attempt { operation: "list changes", action: "list this calendar" };
@@ -66,7 +66,13 @@ impl Lister<'_> {
             }
             None => Next::NoToken,
         };
-        Ok(ChangePage { listing, requested_at, changes: intake.into_removals(), next })
+        Ok(ChangePage {
+            listing,
+            requested_at,
+            coverage: Coverage::Everything,
+            changes: intake.into_removals(),
+            next,
+        })
     }
 
     /// Whether the same question with the newest token works: then it was the old token that did not. Some
@@ -89,7 +95,13 @@ impl Lister<'_> {
             && known == tag
         {
             let next = Next::Token(cursor::of_tag(tag));
-            return Ok(ChangePage { listing: Listing::Delta, requested_at, changes: Vec::new(), next });
+            return Ok(ChangePage {
+                listing: Listing::Delta,
+                requested_at,
+                coverage: Coverage::Everything,
+                changes: Vec::new(),
+                next,
+            });
         }
         let next = tag.map_or(Next::NoToken, |tag| Next::Token(cursor::of_tag(&tag)));
         self.everything(requested_at, next).await
@@ -106,7 +118,13 @@ impl Lister<'_> {
             self.exchange.multistatus(LIST, request, self.exchange.listing(), Crossing::Refuse).await?;
         let mut intake = Intake::new(self, Listing::Full);
         intake.all(sent.map_err(|refusal| refusal.error)?).await?;
-        Ok(ChangePage { listing: Listing::Full, requested_at, changes: Vec::new(), next })
+        Ok(ChangePage {
+            listing: Listing::Full,
+            requested_at,
+            coverage: Coverage::Everything,
+            changes: Vec::new(),
+            next,
+        })
     }
 
     /// Names of at most `most` events that touch a stretch of time, as far as the server finds them.

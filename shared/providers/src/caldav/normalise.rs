@@ -1,8 +1,10 @@
 //! From what a server says to our nouns: calendars, and objects with their event.
 
+use std::collections::BTreeMap;
+
 use calfleet_domain::ics::{self, Item, Limits};
 use calfleet_domain::model::{
-    Access, Body, DetailLevel, Event, Override, ProviderId, RemoteCalendar, RemoteChange, RemoteEvent,
+    Access, Body, DetailLevel, Event, Override, Parts, ProviderId, RemoteCalendar, RemoteChange, RemoteEvent,
     Revision, Role, Zone,
 };
 use calfleet_domain::recurrence::zone;
@@ -140,6 +142,8 @@ pub(super) fn object(
                     object.warnings.push(format!("The object holds {others} more, which are not shown."));
                 }
                 return RemoteChange::Upsert(Box::new(RemoteEvent {
+                    parts: Parts::Whole,
+                    instances: BTreeMap::new(),
                     provider_id,
                     revision,
                     role: role(&object.event),

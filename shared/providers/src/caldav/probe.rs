@@ -52,6 +52,7 @@ pub(super) async fn run(discovery: &Discovery<'_>) -> Result<ProbeReport, Driver
             read_batch: READ_BATCH,
             writes: calendars.iter().any(|found| found.calendar.access == Access::Write),
             schedules,
+            watches: false,
         },
         url: site.url,
         account,

@@ -19,15 +19,15 @@ use url::Url;
 
 use super::cursor::FeedCursor;
 use super::{normalise, request};
-use crate::caldav::driver::Surroundings;
 use crate::caldav::error::{self, Attempt};
 use crate::driver::{
-    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, Finding, ListingMode, Next,
-    ProbeReport, Problem, Since, Verdict,
+    Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, Finding, ListingMode,
+    Next, ProbeReport, Problem, Since, Verdict,
 };
 use crate::http::Allowance;
 use crate::http::auth::Authenticator;
 use crate::http::session::{Crossing, Delivery, Session};
+use crate::surroundings::Surroundings;
 use calfleet_domain::model::Authentication;
 
 const FETCH: Attempt = Attempt { operation: "fetch the feed", action: "read this feed" };
@@ -161,6 +161,7 @@ impl Driver for FeedDriver {
             read_batch: 1,
             writes: false,
             schedules: false,
+            watches: false,
         }
     }
 
@@ -221,6 +222,7 @@ impl Driver for FeedDriver {
         let unchanged = |token: SyncToken| ChangePage {
             listing: Listing::Delta,
             requested_at,
+            coverage: Coverage::NotEnded,
             changes: Vec::new(),
             next: Next::Token(token),
         };
@@ -236,7 +238,13 @@ impl Driver for FeedDriver {
                 if last.is_some_and(|last| last.content == cursor.content && last.naming == cursor.naming) {
                     return Ok(unchanged(next));
                 }
-                Ok(ChangePage { listing: Listing::Full, requested_at, changes, next: Next::Token(next) })
+                Ok(ChangePage {
+                    listing: Listing::Full,
+                    requested_at,
+                    coverage: Coverage::NotEnded,
+                    changes,
+                    next: Next::Token(next),
+                })
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use calfleet_domain::ics::{Document, Item};
-use calfleet_domain::model::{DetailLevel, Event, ProviderId, RemoteChange, RemoteEvent, Revision};
+use calfleet_domain::model::{DetailLevel, Event, Parts, ProviderId, RemoteChange, RemoteEvent, Revision};
 use sha2::{Digest, Sha256};
 
 use super::cursor::{FeedCursor, Naming};
@@ -61,7 +61,8 @@ pub(super) fn content_of(changes: &[RemoteChange]) -> String {
         let revision = match change {
             RemoteChange::Upsert(event) => event.revision.as_ref(),
             RemoteChange::Unreadable { revision, .. } => revision.as_ref(),
-            RemoteChange::Removed { .. } => None,
+            RemoteChange::Instance(instance) => instance.revision.as_ref(),
+            RemoteChange::Occurrence { .. } | RemoteChange::Removed { .. } => None,
         };
         parts.insert(change.provider_id().as_str(), revision.map_or("", Revision::as_str));
     }
@@ -107,6 +108,8 @@ impl Entry {
         let revision = Some(Revision(hex::encode(self.content)));
         match self.item {
             Item::Read(object) => RemoteChange::Upsert(Box::new(RemoteEvent {
+                parts: Parts::Whole,
+                instances: BTreeMap::new(),
                 provider_id,
                 revision,
                 role: role(&object.event),

@@ -113,7 +113,7 @@ impl Authenticator {
         let secret = self.secret.as_ref()?.expose_secret();
         let text = match self.kind {
             Authentication::None => return None,
-            Authentication::Bearer => format!("Bearer {secret}"),
+            Authentication::Bearer | Authentication::Oauth => format!("Bearer {secret}"),
             Authentication::Password => {
                 let mut scheme = self.scheme.lock().unwrap_or_else(PoisonError::into_inner);
                 match &mut *scheme {

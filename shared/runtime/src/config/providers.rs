@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use url::Url;
 
 use super::{Complaint, within};
 
@@ -13,6 +14,32 @@ use super::{Complaint, within};
 pub struct ProvidersConfig {
     /// The guarded HTTP client.
     pub http: HttpConfig,
+    /// Google Calendar.
+    pub google: GoogleConfig,
+    /// Microsoft 365 and Outlook.
+    pub microsoft: MicrosoftConfig,
+}
+
+/// Google Calendar.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoogleConfig {
+    /// The Calendar API v3, with a slash at its end.
+    pub api_url: Url,
+}
+
+/// Microsoft 365 and Outlook.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MicrosoftConfig {
+    /// Microsoft Graph v1.0, with a slash at its end.
+    pub api_url: Url,
+    /// How much of the past is looked at.
+    #[serde(with = "humantime_serde")]
+    pub window_past: Duration,
+    /// How much of the future is looked at.
+    #[serde(with = "humantime_serde")]
+    pub window_future: Duration,
 }
 
 /// The guarded HTTP client.
@@ -47,6 +74,18 @@ pub struct HttpConfig {
 
 impl ProvidersConfig {
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
+        let day = Duration::from_hours(24);
+        let microsoft = &self.microsoft;
+        within(complaints, "providers.microsoft.window_past", &microsoft.window_past, day..=1825 * day);
+        within(complaints, "providers.microsoft.window_future", &microsoft.window_future, day..=1825 * day);
+        for (key, url) in [
+            ("providers.google.api_url", &self.google.api_url),
+            ("providers.microsoft.api_url", &microsoft.api_url),
+        ] {
+            if !url.path().ends_with('/') {
+                complaints.push(Complaint { key, advice: "The address has to end with a slash.".to_owned() });
+            }
+        }
         let http = &self.http;
         let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
         within(complaints, "providers.http.connect_timeout", &http.connect_timeout, second..=minute);

@@ -181,6 +181,7 @@ async fn what_is_gone_unreadable_or_left_out_is_told_apart() {
                 RemoteChange::Removed { .. } => assert_eq!(*id, ids[0], "{missing:?}"),
                 RemoteChange::Unreadable { .. } => assert_eq!(*id, ids[1], "{missing:?}"),
                 RemoteChange::Upsert(_) => assert!(*id != ids[0] && *id != ids[1], "{missing:?}"),
+                other => panic!("CalDAV has no such item: {other:?}"),
             }
         }
     }

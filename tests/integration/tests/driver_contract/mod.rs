@@ -18,6 +18,7 @@ use calfleet_domain::model::{Authentication, ProviderKind};
 use calfleet_providers::driver::{Account, Driver, DriverError};
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::registry::Registry;
+use calfleet_providers::surroundings::Endpoints;
 use calfleet_sandbox::{AccountAccess, Sandbox, SandboxClock, SandboxOptions};
 
 /// 2026-03-02 09:00:00 UTC.
@@ -60,7 +61,7 @@ pub(crate) fn settings(ports: &[u16]) -> HttpSettings {
 }
 
 fn registry(settings: HttpSettings) -> Registry {
-    Registry::new(settings, Arc::new(Still), Arc::new(Fixed)).unwrap()
+    Registry::new(settings, Endpoints::production().unwrap(), Arc::new(Still), Arc::new(Fixed)).unwrap()
 }
 
 async fn sandbox() -> Sandbox {

@@ -8,6 +8,7 @@ use calfleet_harness::{DavServer, Postgres, Radicale, Xandikos};
 use calfleet_providers::driver::{Account, Driver, DriverError};
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::registry::Registry;
+use calfleet_providers::surroundings::Endpoints;
 use calfleet_service::drivers::OpenAccount;
 
 use super::world::{Backend, World};
@@ -44,7 +45,9 @@ async fn imports_and_follows(server: DavServer, on: Backend) {
     let settings = settings(&[url.port().unwrap()]);
     let http = HttpSettings { total_timeout: patience, listing_timeout: patience, ..settings };
     let mut world = World::start(on).await;
-    let registry = Registry::new(http, world.clock.clone(), world.rng.clone()).unwrap();
+    let registry =
+        Registry::new(http, Endpoints::production().unwrap(), world.clock.clone(), world.rng.clone())
+            .unwrap();
     let typed = Account {
         provider: ProviderKind::Caldav,
         url,

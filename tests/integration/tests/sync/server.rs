@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Timestamp};
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Access, Body, DetailLevel, End, Event, Fields, Listing, Member, ProviderId, RemoteCalendar, RemoteChange,
-    RemoteEvent, Revision, Role, SyncToken, Uid, When,
+    Access, Body, DetailLevel, End, Event, Fields, Listing, Member, Parts, ProviderId, RemoteCalendar,
+    RemoteChange, RemoteEvent, Revision, Role, SyncToken, Uid, When,
 };
 use calfleet_providers::driver::{
-    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, Next, ProbeReport,
-    Problem, Since,
+    Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, ListingMode, Next,
+    ProbeReport, Problem, Since,
 };
 use calfleet_service::drivers::OpenAccount;
 use chrono::{DateTime, TimeDelta};
@@ -180,6 +180,7 @@ impl State {
             read_batch: self.read_batch,
             writes: false,
             schedules: false,
+            watches: false,
         }
     }
 
@@ -200,6 +201,8 @@ impl State {
             fields.title = Some(title.clone());
         }
         RemoteChange::Upsert(Box::new(RemoteEvent {
+            parts: Parts::Whole,
+            instances: BTreeMap::new(),
             provider_id,
             revision,
             event: Event { uid: Uid(uid.clone()), body: Body::Single(fields) },
@@ -258,8 +261,13 @@ impl State {
             named.clear();
         }
         let mut answer = self.answer(calendar, &named);
-        answer.page =
-            Some(ChangePage { listing, requested_at, changes: std::mem::take(&mut answer.changes), next });
+        answer.page = Some(ChangePage {
+            listing,
+            requested_at,
+            coverage: Coverage::Everything,
+            changes: std::mem::take(&mut answer.changes),
+            next,
+        });
         if fault == Some(Fault::BreaksOff) {
             answer.members.truncate(answer.members.len() / 2);
             answer.page = None;

@@ -28,6 +28,7 @@ mod m20261120_091900_create_workers;
 mod m20261120_092000_create_work;
 mod m20261120_092100_index_suspects;
 mod m20261121_090000_index_problems;
+mod m20261121_100000_create_occurrences;
 
 use std::error::Error;
 
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_092000_create_work::Migration),
             Box::new(m20261120_092100_index_suspects::Migration),
             Box::new(m20261121_090000_index_problems::Migration),
+            Box::new(m20261121_100000_create_occurrences::Migration),
         ]
     }
 }

@@ -4,13 +4,13 @@
 //! are rows of `overrides`, so that merges and range reads of long series stay narrow. Everything is read in a
 //! bounded number of statements, whatever the number of rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    Body, CalendarId, ConnectionId, DetailLevel, Event, EventId, Fields, MeetingId, OrganizationId, Override,
-    ProviderId, RecurrenceId, Revision, Role, StoredEvent, Version,
+    Body, CalendarId, ConnectionId, DetailLevel, Event, EventId, Fields, InstanceRef, MeetingId,
+    OrganizationId, Override, ProviderId, RecurrenceId, Revision, Role, StoredEvent, Version,
 };
 use uuid::Uuid;
 
@@ -60,6 +60,8 @@ pub struct StoredRow {
     pub connection_id: ConnectionId,
     /// What has become of it.
     pub state: EventState,
+    /// Objects of their own behind overrides, by original start.
+    pub instances: BTreeMap<RecurrenceId, InstanceRef>,
     /// Why it cannot be read; what it said before is kept.
     pub problem: Option<String>,
     /// Whether it is to be read singly, because a page about it was stale.
@@ -85,6 +87,8 @@ pub struct Known {
     pub settled_at: Option<Timestamp>,
     /// Whether it has local edits that have not been pushed, or a push under way.
     pub is_pending: bool,
+    /// The start of its span; `None` where it was never readable.
+    pub span_start: Option<Timestamp>,
     /// The end of its span; `None` where it is endless or was never readable.
     pub span_end: Option<Timestamp>,
 }
@@ -340,7 +344,8 @@ pub async fn known(
 ) -> Result<Vec<Known>, StoreError> {
     const OPERATION: &str = "list what is known of a calendar";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT e.id, e.provider_id, e.lock_version, e.created_at, e.settled_at, e.span_end,
+    let sql =
+        "SELECT e.id, e.provider_id, e.lock_version, e.created_at, e.settled_at, e.span_end, e.span_start,
             (e.base IS NOT NULL OR EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id
                 AND o.state = 'pending')) AS is_pending
          FROM events e
@@ -358,7 +363,8 @@ pub async fn known(
                 created_at: Timestamp(row.at(3)?),
                 settled_at: row.at::<Option<i64>>(4)?.map(Timestamp),
                 span_end: row.at::<Option<i64>>(5)?.map(Timestamp),
-                is_pending: row.at(6)?,
+                span_start: row.at::<Option<i64>>(6)?.map(Timestamp),
+                is_pending: row.at(7)?,
             })
         })
         .collect()
@@ -391,6 +397,7 @@ fn read(row: &Row) -> Result<StoredRow, StoreError> {
         },
         connection_id: ConnectionId(row.get("connection_id")?),
         state: row.numbered("state", EventState::from_code)?,
+        instances: BTreeMap::new(),
         problem: row.get("problem")?,
         is_recheck: row.get("recheck")?,
         created_at: Timestamp(row.get("created_at")?),
@@ -413,7 +420,7 @@ async fn attach_overrides(tx: &Tx, rows: &mut [StoredRow]) -> Result<(), StoreEr
         return Ok(());
     }
     let organization = tx.organization(OPERATION)?;
-    let sql = "WITH {input} SELECT o.event_id, o.recurrence_key, o.body FROM input
+    let sql = "WITH {input} SELECT o.event_id, o.recurrence_key, o.body, o.provider_id, o.revision FROM input
          JOIN overrides o ON o.event_id = input.event_id WHERE o.organization_id = $1";
     let input = Input::new().column("event_id", places.keys().copied());
     for found in input.all(tx, OPERATION, sql, values![organization]).await? {
@@ -423,7 +430,12 @@ async fn attach_overrides(tx: &Tx, rows: &mut [StoredRow]) -> Result<(), StoreEr
             None => Override::Cancelled,
         };
         let row = places.get(&EventId(found.get("event_id")?)).and_then(|index| rows.get_mut(*index));
-        if let Some(Event { body: Body::Series(series), .. }) = row.and_then(|row| row.event.event.as_mut()) {
+        let Some(row) = row else { continue };
+        if let Some(provider_id) = found.get::<Option<String>>("provider_id")?.map(ProviderId) {
+            let revision = found.get::<Option<String>>("revision")?.map(Revision);
+            row.instances.insert(key, InstanceRef { provider_id, revision });
+        }
+        if let Some(Event { body: Body::Series(series), .. }) = row.event.event.as_mut() {
             series.overrides.insert(key, over);
         }
     }

@@ -26,6 +26,7 @@ mod gate;
 pub mod history;
 pub mod listing;
 mod meetings;
+pub mod occurrences;
 pub mod organizations;
 mod problem;
 pub mod runs;

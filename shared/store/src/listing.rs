@@ -34,6 +34,13 @@ impl ListingHash {
     }
 }
 
+impl ListingHash {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// What of a calendar's listing we hold already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRevision {

@@ -371,7 +371,7 @@ pub(crate) fn shown_as(event: Event, changed_at: Option<Timestamp>) -> RemoteEve
         event,
         role: Role::None,
         detail: DetailLevel::Full,
-        raw: String::new(),
+        raw: None,
         changed_at,
         warnings: Vec::new(),
     }

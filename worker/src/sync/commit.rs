@@ -9,10 +9,10 @@ use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::ListingMode;
 use calfleet_store::apply::{self, Applied, Stamp};
 use calfleet_store::calendar_sync::{self, Due, Phase};
-use calfleet_store::events;
+use calfleet_store::events::{self, StoredRow};
 use calfleet_store::history::Cause;
 use calfleet_store::listing;
-use calfleet_store::{Priority, Scope, StoreError, Tx, work};
+use calfleet_store::{Priority, Scope, StoreError, Tx, occurrences, work};
 
 use super::Stop;
 use super::collect::count;
@@ -113,10 +113,17 @@ impl Turn<'_> {
 
     async fn load(&self, changes: &[RemoteChange]) -> Result<Held, StoreError> {
         let tx = self.sync.store.read(self.scope()).await?;
-        let ids: Vec<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
-        let rows = events::load_for_page(&tx, self.key.calendar_id, &ids).await?;
-        let rows: HashMap<ProviderId, _> =
-            rows.into_iter().map(|row| (row.event.provider_id.clone(), row)).collect();
+        let mut ids: HashSet<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
+        ids.extend(changes.iter().filter_map(series_of));
+        let rows = self.rows(&tx, ids.into_iter().collect()).await?;
+        let strangers: Vec<&ProviderId> = changes
+            .iter()
+            .filter(|change| matches!(change, RemoteChange::Removed { .. }))
+            .map(RemoteChange::provider_id)
+            .filter(|id| !rows.contains_key(id))
+            .collect();
+        let bereft = occurrences::series_of(&tx, self.key.calendar_id, &strangers).await?;
+        let bereft = self.rows(&tx, bereft.iter().collect()).await?.into_values().collect();
         let mut meetings = HashSet::new();
         for change in changes {
             match (change, rows.get(change.provider_id())) {
@@ -131,7 +138,16 @@ impl Turn<'_> {
         }
         let meetings: Vec<MeetingId> = meetings.into_iter().filter(|meeting| !meeting.0.is_nil()).collect();
         let elsewhere = events::load_elsewhere(&tx, self.key.connection_id, &meetings).await?;
-        Ok(Held { rows, elsewhere })
+        Ok(Held { rows, bereft, elsewhere })
+    }
+
+    async fn rows(
+        &self,
+        tx: &Tx,
+        ids: Vec<&ProviderId>,
+    ) -> Result<HashMap<ProviderId, StoredRow>, StoreError> {
+        let rows = events::load_for_page(tx, self.key.calendar_id, &ids).await?;
+        Ok(rows.into_iter().map(|row| (row.event.provider_id.clone(), row)).collect())
     }
 
     fn cause(&self) -> Cause {
@@ -208,6 +224,14 @@ impl Turn<'_> {
             _ => self.due_read,
         };
         Due { read: self.due_read, next }
+    }
+}
+
+/// The series that an instance belongs to.
+fn series_of(change: &RemoteChange) -> Option<&ProviderId> {
+    match change {
+        RemoteChange::Instance(instance) => Some(&instance.series_id),
+        _ => None,
     }
 }
 

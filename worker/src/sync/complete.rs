@@ -1,17 +1,19 @@
 //! The end of a listing: the sweep of what a complete one did not name, and the cursor.
 
+use std::collections::HashSet;
+
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{EventId, Listing, RemoteChange, SyncToken};
+use calfleet_domain::model::{EventId, Listing, ProviderId, RemoteChange, SyncToken};
 use calfleet_domain::recurrence::zone::DATA_VERSION;
-use calfleet_providers::driver::ListingMode;
 use calfleet_store::apply::{self, Applied, PageWrites, Stamp, Touched};
 use calfleet_store::calendar_sync::SweepInDoubt;
 use calfleet_store::events::{self, Known};
 use calfleet_store::listing::{self, ListingHash};
+use calfleet_store::{Tx, occurrences};
 
 use super::Stop;
 use super::page::Counts;
-use super::sweep::{Fate, Reach, Verdict, fate, judge};
+use super::sweep::{Fate, Verdict, fate, judge};
 use super::turn::{Turn, Turned};
 
 /// Rows looked at at once; only what a sweep needs of each.
@@ -76,6 +78,9 @@ impl Turn<'_> {
         if used_tables {
             listing::clear(&tx, self.key.calendar_id).await?;
         }
+        if let (Listing::Full, Some(began)) = (self.state.listing, self.state.generation_started_at) {
+            occurrences::forget(&tx, self.key.calendar_id, began).await?;
+        }
         self.commit(tx).await?;
         Ok(Turned::Complete)
     }
@@ -86,15 +91,14 @@ impl Turn<'_> {
         if self.state.pages > 0 {
             self.named.extend(listing::named(&tx, self.key.calendar_id, self.state.generation).await?);
         }
-        let reach = match self.sync.driver.capabilities().listing {
-            ListingMode::Document => Reach::NotEnded,
-            ListingMode::SyncToken | ListingMode::Ctag | ListingMode::EntityTags => Reach::Everything,
-        };
         let mut unseen = Unseen::default();
         let mut after = None;
         loop {
             let rows = events::known(&tx, self.key.calendar_id, after, KNOWN_AT_ONCE).await?;
-            let Some(last) = rows.last() else { return Ok(unseen) };
+            let Some(last) = rows.last() else {
+                unseen.recheck.extend(self.bereft(&tx).await?);
+                return Ok(unseen);
+            };
             after = Some(last.id);
             for row in rows {
                 unseen.known += 1;
@@ -102,7 +106,7 @@ impl Turn<'_> {
                     continue;
                 }
                 let touched = Touched { id: row.id, lock_version: row.lock_version };
-                match fate(&row, began, reach) {
+                match fate(&row, began, self.coverage) {
                     Fate::Keep => {}
                     Fate::Recheck => unseen.recheck.push(touched),
                     Fate::OutOfWindow => unseen.out_of_window.push(touched),
@@ -110,6 +114,24 @@ impl Turn<'_> {
                 }
             }
         }
+    }
+
+    /// Series that were named while an instance's own object was not: read singly, they tell whether it still
+    /// departs from its rule.
+    async fn bereft(&self, tx: &Tx) -> Result<Vec<Touched>, Stop> {
+        let objects = occurrences::objects(tx, self.key.calendar_id).await?;
+        let is_named = |id: &ProviderId| self.named.contains(&ListingHash::of(id));
+        let bereft: HashSet<&ProviderId> = objects
+            .iter()
+            .filter(|(series, object)| is_named(series) && !is_named(object))
+            .map(|(series, _)| series)
+            .collect();
+        let bereft: Vec<&ProviderId> = bereft.into_iter().collect();
+        let rows = events::load_for_page(tx, self.key.calendar_id, &bereft).await?;
+        Ok(rows
+            .iter()
+            .map(|row| Touched { id: row.event.id, lock_version: row.event.lock_version })
+            .collect())
     }
 
     /// What was not named, without that being a deletion.

@@ -22,6 +22,7 @@ mod complete;
 mod fetch;
 mod page;
 mod run;
+mod series;
 mod sweep;
 mod turn;
 

@@ -12,9 +12,10 @@
 //!   has not found it (see [`super`]).
 //! - What cannot be read keeps what we knew of it and notes the problem; it is never a deletion, and never in the
 //!   way of its neighbours.
-//! - An id named twice counts once, as it was named last.
+//! - An id named twice counts once, as it was named last; parts of series are folded into them first
+//!   ([`super::series`])
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use calfleet_domain::clock::{Rng, Timestamp};
 use calfleet_domain::model::{
@@ -24,7 +25,7 @@ use calfleet_domain::model::{
 use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_store::apply::{
-    Adoption, CalendarKey, ConflictWrite, EventWrite, PageWrites, RevisionWrite, Touched,
+    Adoption, CalendarKey, ConflictWrite, EventWrite, OccurrenceWrite, PageWrites, RevisionWrite, Touched,
 };
 use calfleet_store::events::{EventState, StoredRow};
 use calfleet_store::history::{Cause, HistoryWrite};
@@ -32,11 +33,15 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::series::{Folded, fold};
+
 /// What we hold that a page may be about.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// The calendar's rows of the page's ids.
     pub(super) rows: HashMap<ProviderId, StoredRow>,
+    /// Series of which an instance was removed under an id of its own.
+    pub(super) bereft: Vec<StoredRow>,
     /// Rows of the connection that are missing where they were, and rows whose meeting the page's removals are
     /// about and that appeared since the calendar was last fresh.
     pub(super) elsewhere: Vec<StoredRow>,
@@ -111,17 +116,16 @@ pub(super) struct Planned {
 
 /// Plans a page.
 pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circumstances<'_>) -> Planned {
-    let mut planner = Planner { circumstances, held, planned: Planned::default() };
-    let last = last_mentions(changes);
-    let is_last = |index: usize, change: &RemoteChange| last.get(change.provider_id()) == Some(&index);
-    let current = || changes.iter().enumerate().filter(|(index, change)| is_last(*index, change));
+    let Folded { changes: current, doubtful } = fold(changes, &held.rows);
+    let mut planner = Planner { circumstances, held, doubtful, planned: Planned::default() };
+    planner.occurrences(changes);
     // Removals first, so that an object renamed inside the page is found missing when its new name comes.
-    for (_, change) in current() {
+    for change in &current {
         if let RemoteChange::Removed { provider_id } = change {
             planner.removed(provider_id);
         }
     }
-    for (_, change) in current() {
+    for change in &current {
         match change {
             // Folded into their series before a page is planned.
             RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Removed { .. } => {}
@@ -134,19 +138,33 @@ pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circums
     planner.finish()
 }
 
-/// Where each id is named last.
-fn last_mentions(changes: &[RemoteChange]) -> HashMap<&ProviderId, usize> {
-    changes.iter().enumerate().map(|(index, change)| (change.provider_id(), index)).collect()
-}
-
 struct Planner<'a> {
     circumstances: &'a Circumstances<'a>,
     held: Held,
+    /// Known series that are to be read singly, whatever this page makes of them.
+    doubtful: HashSet<ProviderId>,
     planned: Planned,
 }
 
 impl Planner<'_> {
+    fn occurrences(&mut self, changes: &[RemoteChange]) {
+        for change in changes {
+            if let RemoteChange::Occurrence { provider_id, series_id } = change {
+                let (provider_id, series_id) = (provider_id.clone(), series_id.clone());
+                self.planned.writes.occurrences.push(OccurrenceWrite { provider_id, series_id });
+            }
+        }
+        for row in std::mem::take(&mut self.held.bereft) {
+            self.recheck(&row);
+        }
+    }
+
     fn shown(&mut self, remote: &RemoteEvent) {
+        if self.doubtful.remove(&remote.provider_id)
+            && let Some(row) = self.held.rows.get(&remote.provider_id).cloned()
+        {
+            self.recheck(&row);
+        }
         match self.held.rows.remove(&remote.provider_id) {
             Some(row) => self.known(&row, remote),
             None => match self.take_missing(&remote.event.uid) {
@@ -180,13 +198,15 @@ impl Planner<'_> {
     fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &Plan) {
         self.planned.counts.unchanged += 1;
         let is_settled = row.state == EventState::Live && row.problem.is_none() && !row.is_recheck;
-        let is_seen_as_before = row.event.role == remote.role && row.event.detail == plan.detail;
+        let is_seen_as_before = row.event.role == remote.role
+            && row.event.detail == plan.detail
+            && row.instances == remote.instances;
         if is_settled && is_seen_as_before {
             if row.event.revision != remote.revision {
                 self.planned.writes.revisions.push(RevisionWrite {
                     row: touched(row),
                     revision: remote.revision.clone(),
-                    raw: Some(remote.raw.clone()),
+                    raw: remote.raw.clone(),
                 });
             }
             return;
@@ -302,6 +322,7 @@ impl Planner<'_> {
             problem: Some(reason.to_owned()),
             edited_at: stored.and_then(|stored| stored.edited_at),
             raw: raw.map(str::to_owned),
+            instances: row.as_ref().map(|row| row.instances.clone()).unwrap_or_default(),
             event,
         };
         match row {
@@ -347,7 +368,8 @@ impl Planner<'_> {
             detail: plan.detail,
             problem: None,
             edited_at: row.and_then(|row| row.event.edited_at).filter(|_| is_pending),
-            raw: Some(remote.raw.clone()),
+            raw: remote.raw.clone(),
+            instances: remote.instances.clone(),
         })
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::EventId;
+use calfleet_providers::driver::Coverage;
 use calfleet_store::calendar_sync::SweepInDoubt;
 use calfleet_store::events::Known;
 use sha2::{Digest, Sha256};
@@ -23,15 +24,6 @@ const BELIEVED_ROWS: usize = 5;
 /// How long after the first listing the second one is asked for, and counts as one: a fault of a moment is over
 /// then.
 pub(super) const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
-
-/// What a complete listing of this kind is authoritative for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Everything in the calendar.
-    Everything,
-    /// What has not ended yet: publishers of feeds drop the past when their window rolls on.
-    NotEnded,
-}
 
 /// What becomes of a row that was not named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +39,22 @@ pub(super) enum Fate {
 }
 
 /// What becomes of `row`, which a listing begun at `began` did not name.
-pub(super) fn fate(row: &Known, began: Timestamp, reach: Reach) -> Fate {
+pub(super) fn fate(row: &Known, began: Timestamp, coverage: Coverage) -> Fate {
     if row.created_at >= began || row.settled_at.is_some_and(|settled| settled >= began) {
         return Fate::Keep;
     }
     if row.is_pending {
         return Fate::Recheck;
     }
-    let has_ended = row.span_end.is_some_and(|end| end <= began);
-    match reach {
-        Reach::NotEnded if has_ended => Fate::OutOfWindow,
-        Reach::NotEnded | Reach::Everything => Fate::Missing,
-    }
+    let ends_by = |at: Timestamp| row.span_end.is_some_and(|end| end <= at);
+    let is_covered = match coverage {
+        Coverage::Everything => true,
+        Coverage::NotEnded => !ends_by(began),
+        Coverage::Window { from, until } => {
+            !ends_by(from) && row.span_start.is_none_or(|start| start < until)
+        }
+    };
+    if is_covered { Fate::Missing } else { Fate::OutOfWindow }
 }
 
 /// Whether rows may be swept now.
@@ -133,6 +129,7 @@ mod tests {
             created_at: Timestamp(1),
             settled_at: None,
             is_pending: false,
+            span_start: Some(Timestamp(400)),
             span_end: Some(Timestamp(500)),
         }
     }
@@ -166,15 +163,29 @@ mod tests {
 
     #[test]
     fn a_row_younger_than_the_listing_or_with_edits_is_not_swept() {
-        assert_eq!(fate(&known(), BEGAN, Reach::Everything), Fate::Missing);
-        assert_eq!(fate(&Known { created_at: BEGAN, ..known() }, BEGAN, Reach::Everything), Fate::Keep);
-        assert_eq!(fate(&Known { settled_at: Some(BEGAN), ..known() }, BEGAN, Reach::Everything), Fate::Keep);
-        assert_eq!(fate(&Known { is_pending: true, ..known() }, BEGAN, Reach::Everything), Fate::Recheck);
+        assert_eq!(fate(&known(), BEGAN, Coverage::Everything), Fate::Missing);
+        assert_eq!(fate(&Known { created_at: BEGAN, ..known() }, BEGAN, Coverage::Everything), Fate::Keep);
+        assert_eq!(
+            fate(&Known { settled_at: Some(BEGAN), ..known() }, BEGAN, Coverage::Everything),
+            Fate::Keep
+        );
+        assert_eq!(fate(&Known { is_pending: true, ..known() }, BEGAN, Coverage::Everything), Fate::Recheck);
+    }
+
+    #[test]
+    fn what_lies_outside_the_window_of_a_listing_is_not_deleted() {
+        let window = |from, until| Coverage::Window { from: Timestamp(from), until: Timestamp(until) };
+
+        assert_eq!(fate(&known(), BEGAN, window(450, 600)), Fate::Missing);
+        assert_eq!(fate(&known(), BEGAN, window(100, 401)), Fate::Missing);
+        assert_eq!(fate(&known(), BEGAN, window(500, 900)), Fate::OutOfWindow);
+        assert_eq!(fate(&known(), BEGAN, window(100, 400)), Fate::OutOfWindow);
+        assert_eq!(fate(&Known { span_end: None, ..known() }, BEGAN, window(900, 950)), Fate::Missing);
     }
 
     #[test]
     fn the_past_leaves_a_feed_without_being_deleted() {
-        assert_eq!(fate(&known(), BEGAN, Reach::NotEnded), Fate::OutOfWindow);
-        assert_eq!(fate(&Known { span_end: None, ..known() }, BEGAN, Reach::NotEnded), Fate::Missing);
+        assert_eq!(fate(&known(), BEGAN, Coverage::NotEnded), Fate::OutOfWindow);
+        assert_eq!(fate(&Known { span_end: None, ..known() }, BEGAN, Coverage::NotEnded), Fate::Missing);
     }
 }

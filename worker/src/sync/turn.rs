@@ -6,7 +6,7 @@ use std::time::Duration;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Listing, RemoteChange};
-use calfleet_providers::driver::{CalendarRef, ListingMode, Next, Since};
+use calfleet_providers::driver::{CalendarRef, Coverage, ListingMode, Next, Since};
 use calfleet_store::apply::CalendarKey;
 use calfleet_store::calendar_sync::{CalendarSync, Phase, SyncedCalendar};
 use calfleet_store::events;
@@ -72,6 +72,8 @@ pub(super) struct Turn<'a> {
     pub(super) is_resumed: bool,
     /// Whether it has never been listed before this run, in part or in full: then nothing is held of it.
     pub(super) is_first_run: bool,
+    /// What the listing under way tells about, as its last page said.
+    pub(super) coverage: Coverage,
     /// What the listing under way has named in this run.
     pub(super) named: HashSet<ListingHash>,
     /// Whether rows of the connection may be missing where they were.
@@ -106,6 +108,7 @@ impl<'a> Turn<'a> {
             committed: state.clone(),
             due_read: state.due_at,
             state,
+            coverage: Coverage::Everything,
             named: HashSet::new(),
             has_missing,
             counts: Counts::default(),
@@ -115,6 +118,15 @@ impl<'a> Turn<'a> {
     /// Runs the turn.
     pub(super) async fn run(&mut self) -> Result<Turned, Stop> {
         self.recheck().await?;
+        let turned = self.list_on().await?;
+        if turned == Turned::Complete && self.counts.rechecked > 0 {
+            self.recheck().await?;
+        }
+        Ok(turned)
+    }
+
+    /// Lists from where the listing stopped.
+    async fn list_on(&mut self) -> Result<Turned, Stop> {
         if self.state.phase == Phase::Fetching {
             if !self.fetch_items().await? {
                 return Ok(Turned::Yielded);
@@ -217,6 +229,7 @@ impl<'a> Turn<'a> {
     async fn take(&mut self, listed: Listed) -> Result<Option<Turned>, Stop> {
         let Listed { page, to_read, is_spilled, .. } = listed;
         self.state.listing = page.listing;
+        self.coverage = page.coverage;
         let (page_token, pending_token) = match page.next {
             Next::Page(token) => (Some(token), None),
             Next::Token(token) => (None, Some(token)),
@@ -270,6 +283,17 @@ impl<'a> Turn<'a> {
         for change in changes.iter().filter(|change| !matches!(change, RemoteChange::Removed { .. })) {
             if self.named.insert(ListingHash::of(change.provider_id())) {
                 named += 1;
+            }
+            match change {
+                // its series is there, even where only this instance of it is shown
+                RemoteChange::Instance(instance) => {
+                    self.named.insert(ListingHash::of(&instance.series_id));
+                }
+                RemoteChange::Upsert(event) => {
+                    let objects = event.instances.values();
+                    self.named.extend(objects.map(|object| ListingHash::of(&object.provider_id)));
+                }
+                _ => {}
             }
         }
         self.state.items_listed += named;

@@ -91,8 +91,9 @@ pub struct RemoteEvent {
     pub role: Role,
     /// How much the listing was allowed to show.
     pub detail: DetailLevel,
-    /// The payload verbatim: iCalendar text or JSON.
-    pub raw: String,
+    /// The payload verbatim: iCalendar text or JSON; `None` where only parts of a series were shown, and the
+    /// payload held stays.
+    pub raw: Option<String>,
     /// When the provider says it was last changed, on the provider's clock; `None` where it does not say.
     pub changed_at: Option<Timestamp>,
     /// What was repaired or could not be understood while reading it; for people.

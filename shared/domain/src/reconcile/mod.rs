@@ -20,4 +20,5 @@ pub mod version;
 pub use contest::{Contest, Interval, Judge, Side, Verdict};
 pub use diff::{Atom, FieldChange};
 pub use plan::{ConflictDraft, Context, Decision, Loser, Plan, Reason, Remote};
+pub use point::rekey;
 pub use table::reconcile;

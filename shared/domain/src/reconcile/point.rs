@@ -157,6 +157,19 @@ pub(super) fn start_at(master: &When, key: &RecurrenceId) -> When {
     }
 }
 
+/// A key of a series that started at `from`, in the form of the same series starting at `to`; the same instance,
+/// whatever zone it was written in.
+pub fn rekey(from: Option<&When>, to: &When, key: &RecurrenceId) -> RecurrenceId {
+    let is_elsewhere = |from: &&When| matches!((from, to), (When::Zoned { zone: old, .. }, When::Zoned { zone: new, .. }) if old != new);
+    match (from.filter(is_elsewhere), key) {
+        (Some(from), RecurrenceId::Wall(_)) => {
+            let (instant, _) = zone::instant_of(&start_at(from, key), Tz::UTC);
+            key_in(to, &RecurrenceId::Utc(instant))
+        }
+        _ => key_in(to, key),
+    }
+}
+
 /// A key in the form of its series: wall time in the zone of the start, a date, or UTC.
 pub(super) fn key_in(start: &When, key: &RecurrenceId) -> RecurrenceId {
     match (start, key) {

@@ -149,7 +149,7 @@ pub(super) fn object(
                     role: role(&object.event),
                     event: object.event,
                     detail: DetailLevel::Full,
-                    raw: text,
+                    raw: Some(text),
                     changed_at: object.changed_at,
                     warnings: object.warnings,
                 }));

@@ -115,7 +115,7 @@ impl Entry {
                 role: role(&object.event),
                 event: object.event,
                 detail: DetailLevel::Full,
-                raw: object.raw,
+                raw: Some(object.raw),
                 changed_at: object.changed_at,
                 warnings: object.warnings,
             })),

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    CalendarId, ConnectionId, DetailLevel, Event, EventId, MeetingId, OrganizationId, ProviderId, Revision,
-    Role, Uid, Version,
+    CalendarId, ConnectionId, DetailLevel, Event, EventId, InstanceRef, MeetingId, OrganizationId,
+    ProviderId, RecurrenceId, Revision, Role, Uid, Version,
 };
 use calfleet_domain::reconcile::ConflictDraft;
 use uuid::Uuid;
@@ -27,6 +27,7 @@ use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::history::{self, HistoryWrite};
 use crate::meetings;
+use crate::occurrences;
 use crate::transaction::{Tx, to_json, values};
 
 pub use moves::{Buried, bury, missing_since};
@@ -89,6 +90,8 @@ pub struct EventWrite {
     pub edited_at: Option<Timestamp>,
     /// The payload verbatim; `None` leaves the one that is there.
     pub raw: Option<String>,
+    /// Objects of their own behind overrides.
+    pub instances: BTreeMap<RecurrenceId, InstanceRef>,
 }
 
 /// A row of which only the provider's revision moved on.
@@ -109,6 +112,15 @@ pub struct Adoption {
     pub row: Touched,
     /// Goes; calendar, provider id and content are taken from it.
     pub place: Touched,
+}
+
+/// An instance's id, and the series it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OccurrenceWrite {
+    /// The instance's.
+    pub provider_id: ProviderId,
+    /// The series'.
+    pub series_id: ProviderId,
 }
 
 /// A conflict that a person has to decide.
@@ -143,6 +155,8 @@ pub struct PageWrites {
     pub history: Vec<HistoryWrite>,
     /// Conflicts.
     pub conflicts: Vec<ConflictWrite>,
+    /// Instances that are as their series says, and have ids.
+    pub occurrences: Vec<OccurrenceWrite>,
 }
 
 impl PageWrites {
@@ -213,6 +227,7 @@ pub async fn apply(
     rows::flag(tx, &writes.recheck).await?;
     payloads::write(tx, writes).await?;
     payloads::replace_overrides(tx, writes).await?;
+    occurrences::note(tx, calendar.calendar_id, &writes.occurrences, stamp.requested_at).await?;
     history::append(tx, calendar.calendar_id, &writes.history, stamp.now).await?;
     open_conflicts(tx, calendar, &writes.conflicts, stamp.now).await?;
     Ok(Applied::Written)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use calfleet_domain::model::{Body, Event, EventId, Override};
+use calfleet_domain::model::{Body, Event, EventId, InstanceRef, Override, RecurrenceId};
 use zstd::bulk::{Compressor, decompress};
 
 use super::{EventWrite, PageWrites};
@@ -81,19 +81,25 @@ pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<()
     let input = Input::new()
         .column("calendar_id", rows.iter().map(|(write, ..)| write.calendar.calendar_id))
         .column("series_key", rows.iter().map(|(write, ..)| &write.provider_id))
-        .column("recurrence_key", rows.iter().map(|(_, key, _)| key))
+        .column("recurrence_key", rows.iter().map(|(_, key, _)| key.to_string()))
         .column("event_id", rows.iter().map(|(write, ..)| write.id))
-        .column("revision", rows.iter().map(|(write, ..)| write.revision.clone()))
+        .column("provider_id", rows.iter().map(|row| object(row).map(|object| object.provider_id.clone())))
+        .column("revision", rows.iter().map(|row| object(row).and_then(|object| object.revision.clone())))
         .column("body", rows.iter().map(|(_, _, body)| body.clone()));
     let sql = "WITH {input} INSERT INTO overrides
-            (calendar_id, series_key, recurrence_key, organization_id, event_id, revision, body)
-         SELECT calendar_id, series_key, recurrence_key, $1, event_id, revision, body FROM input";
+            (calendar_id, series_key, recurrence_key, organization_id, event_id, provider_id, revision, body)
+         SELECT calendar_id, series_key, recurrence_key, $1, event_id, provider_id, revision, body FROM input";
     input.execute(tx, OPERATION, sql, values![organization]).await?;
     Ok(())
 }
 
 /// The series it belongs to, the key, and the content; no content is a cancelled instance.
-type OverrideRow<'a> = (&'a EventWrite, String, Option<String>);
+type OverrideRow<'a> = (&'a EventWrite, RecurrenceId, Option<String>);
+
+/// The object of its own behind an override.
+fn object<'a>((write, key, _): &OverrideRow<'a>) -> Option<&'a InstanceRef> {
+    write.instances.get(key)
+}
 
 /// The series key is the id of the object that holds the series: where one object holds all of it, two series of
 /// one UID in one calendar stay two.
@@ -103,5 +109,5 @@ fn overrides(write: &EventWrite) -> Result<Vec<OverrideRow<'_>>, StoreError> {
         Override::Changed(fields) => to_json("replace overrides", "body", fields.as_ref()).map(Some),
         Override::Cancelled => Ok(None),
     };
-    series.overrides.iter().map(|(key, over)| Ok((write, key.to_string(), body(over)?))).collect()
+    series.overrides.iter().map(|(key, over)| Ok((write, *key, body(over)?))).collect()
 }

@@ -71,6 +71,11 @@ pub(crate) struct State {
     pub(crate) detail: DetailLevel,
     pub(crate) list_faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<Fault>,
+    /// Pages that are answered before anything else, in this order; the last one ends its listing.
+    pub(crate) script: VecDeque<(Listing, Vec<RemoteChange>)>,
+    /// What is answered when these are read.
+    pub(crate) scripted_reads: BTreeMap<String, RemoteChange>,
+    pub(crate) coverage: Coverage,
     /// Calendars that answer 403.
     pub(crate) forbidden: BTreeSet<String>,
     pub(crate) listings: u32,
@@ -97,6 +102,9 @@ impl Server {
             detail: DetailLevel::Full,
             list_faults: VecDeque::new(),
             read_faults: VecDeque::new(),
+            script: VecDeque::new(),
+            scripted_reads: BTreeMap::new(),
+            coverage: Coverage::Everything,
             forbidden: BTreeSet::new(),
             listings: 0,
             reads: 0,
@@ -208,7 +216,7 @@ impl State {
             event: Event { uid: Uid(uid.clone()), body: Body::Single(fields) },
             role: Role::Organizer,
             detail: self.detail,
-            raw: format!("BEGIN:VEVENT\r\nUID:{uid}\r\nSUMMARY:{title}\r\nEND:VEVENT\r\n"),
+            raw: Some(format!("BEGIN:VEVENT\r\nUID:{uid}\r\nSUMMARY:{title}\r\nEND:VEVENT\r\n")),
             changed_at: None,
             warnings: Vec::new(),
         }))
@@ -264,7 +272,7 @@ impl State {
         answer.page = Some(ChangePage {
             listing,
             requested_at,
-            coverage: Coverage::Everything,
+            coverage: self.covered(),
             changes: std::mem::take(&mut answer.changes),
             next,
         });
@@ -276,6 +284,21 @@ impl State {
             self.put(calendar, &name, Some((uid, title.to_owned())));
         }
         Ok(answer)
+    }
+
+    fn scripted(&mut self, requested_at: Timestamp) -> Option<ChangePage> {
+        let (listing, changes) = self.script.pop_front()?;
+        let next = if self.script.is_empty() {
+            Next::Token(SyncToken("0".to_owned()))
+        } else {
+            Next::Page("1 0 0 0".to_owned())
+        };
+        Some(ChangePage { listing, requested_at, coverage: self.coverage, changes, next })
+    }
+
+    /// What a listing tells about, in the way of the habit.
+    fn covered(&self) -> Coverage {
+        if self.habit == Habit::Document { Coverage::NotEnded } else { self.coverage }
     }
 
     fn answer(&self, calendar: &str, named: &[String]) -> Answer {
@@ -344,6 +367,9 @@ impl Driver for Server {
         members: &mpsc::Sender<Vec<Member>>,
     ) -> Result<ChangePage, DriverError> {
         let requested_at = self.clock.now();
+        if let Some(page) = self.state().scripted(requested_at) {
+            return Ok(page);
+        }
         let answer = self.state().list(calendar.provider_id.as_str(), since, requested_at)?;
         // The answer is on its way: whoever waited for the request to be sent acts now.
         for _ in 0..3 {
@@ -371,7 +397,16 @@ impl Driver for Server {
         if let Some(Fault::Fails(class, problem)) = state.read_faults.pop_front() {
             return Err(DriverError::new("read events", class, problem));
         }
-        Ok(ids.iter().map(|id| state.change(calendar.provider_id.as_str(), id.as_str())).collect())
+        Ok(ids
+            .iter()
+            .map(|id| {
+                state
+                    .scripted_reads
+                    .get(id.as_str())
+                    .cloned()
+                    .unwrap_or_else(|| state.change(calendar.provider_id.as_str(), id.as_str()))
+            })
+            .collect())
     }
 }
 

@@ -114,7 +114,7 @@ async fn a_server_that_answers_nonsense_at_connect_is_refused_and_nothing_is_sto
         ("truncated", Fault::TruncatedBody, &["broke off"]),
         ("cut", Fault::CutBody(100), &["broke off"]),
         ("endless", Fault::Endless, &["larger than 1000000 bytes", "providers.http.max_listing_bytes"]),
-        ("an entity bomb", Fault::EntityBomb, &["no calendar"]),
+        ("an entity bomb", Fault::EntityBomb, &["could not be read"]),
         (
             "its own problem",
             Fault::Status { code: 500, retry_after: None },

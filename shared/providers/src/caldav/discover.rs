@@ -65,8 +65,12 @@ impl Discovery<'_> {
         }
         let nothing = || DriverError::new(FIND.operation, FailureClass::Permanent, Problem::NotACalendar);
         let mut error = first_reason.unwrap_or_else(nothing);
-        // "Not found" at the root of a server only says that there are no calendars.
-        if matches!(error.problem, Problem::Refused { .. } | Problem::UnreadableAnswer { .. })
+        // What is no list, and "not found" at the root of a server, only say that there are no calendars; an answer
+        // that must not be read (a document type, entities) says nothing of the kind.
+        let is_no_list = error.class == FailureClass::Transient
+            && matches!(error.problem, Problem::UnreadableAnswer { .. });
+        if is_no_list
+            || matches!(error.problem, Problem::Refused { .. })
             || (error.problem == Problem::NotFound && self.start.path().len() <= 1)
         {
             error.problem = Problem::NotACalendar;

@@ -34,6 +34,7 @@ pub struct CaldavDriver {
     capabilities: Option<Capabilities>,
     services: Arc<dyn Services>,
     has_credentials: bool,
+    username: Option<String>,
 }
 
 impl CaldavDriver {
@@ -54,6 +55,7 @@ impl CaldavDriver {
             capabilities: account.capabilities,
             services: surroundings.services.clone(),
             has_credentials: account.authentication != Authentication::None,
+            username: account.username,
         }
     }
 
@@ -95,7 +97,7 @@ impl Driver for CaldavDriver {
     }
 
     async fn probe(&self) -> Result<ProbeReport, DriverError> {
-        probe::run(&self.discovery()).await
+        probe::run(&self.discovery(), self.username.as_deref()).await
     }
 
     async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {

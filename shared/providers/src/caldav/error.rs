@@ -94,10 +94,10 @@ pub(super) fn of_xml(attempt: Attempt, status: StatusCode, error: XmlError) -> D
             (FailureClass::Transient, Problem::Truncated)
         }
         XmlError::Html => (FailureClass::Transient, Problem::HtmlAnswer),
-        _ if status != StatusCode::MULTI_STATUS => (FailureClass::Permanent, Problem::NotACalendar),
         XmlError::Hostile(reason) => {
             (FailureClass::Permanent, Problem::UnreadableAnswer { reason: (*reason).to_owned() })
         }
+        _ if status != StatusCode::MULTI_STATUS => (FailureClass::Permanent, Problem::NotACalendar),
         XmlError::Truncated | XmlError::NotMultistatus => {
             (FailureClass::Transient, Problem::UnreadableAnswer { reason: "it is no list".to_owned() })
         }

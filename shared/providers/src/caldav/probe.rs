@@ -19,7 +19,10 @@ pub(super) const READ_BATCH: usize = 100;
 const FOREIGN_TOKEN: &str = "http://example.com/ns/sync/never-given-out";
 
 /// Looks at one account.
-pub(super) async fn run(discovery: &Discovery<'_>) -> Result<ProbeReport, DriverError> {
+pub(super) async fn run(
+    discovery: &Discovery<'_>,
+    username: Option<&str>,
+) -> Result<ProbeReport, DriverError> {
     let mut findings = Vec::new();
     let site = discovery.site().await?;
     findings.push(finding("address", Verdict::Yes, format!("The account is at {}.", site.url)));
@@ -44,7 +47,12 @@ pub(super) async fn run(discovery: &Discovery<'_>) -> Result<ProbeReport, Driver
         }
         _ => finding("multiget", Verdict::Yes, format!("Objects are read {READ_BATCH} at a time.")),
     });
-    let account = site.principal.as_ref().unwrap_or(&site.url).to_string();
+    let account = match (&site.principal, username) {
+        (Some(principal), _) => principal.to_string(),
+        // the address alone may be everybody's
+        (None, Some(username)) => format!("{username}@{}", site.url),
+        (None, None) => site.url.to_string(),
+    };
     Ok(ProbeReport {
         capabilities: Capabilities {
             listing,

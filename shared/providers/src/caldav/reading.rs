@@ -20,6 +20,16 @@ use crate::http::session::Crossing;
 const READ: Attempt = Attempt { operation: "read events", action: "read this calendar" };
 const TOO_LARGE: &str = "The object is larger than the operator's limit (providers.http.max_object_bytes).";
 
+/// How many objects of the largest size the answer to a batch may hold; one that is larger is asked for in halves.
+const LARGE_OBJECTS: u64 = 4;
+
+/// Whether a smaller batch may be answered where this one was not: "too many" is said in many ways, a server
+/// without multiget ends at single reads, and one object can spoil the answer about its neighbours.
+fn is_about_batch(error: &DriverError) -> bool {
+    let is_spoilt = matches!(error.problem, Problem::UnreadableAnswer { .. } | Problem::TooLarge { .. });
+    error.class == FailureClass::Permanent || is_spoilt
+}
+
 /// Reads objects of one calendar.
 pub(super) struct Reader<'a> {
     pub(super) exchange: &'a Exchange,
@@ -40,19 +50,30 @@ impl Reader<'_> {
             }
             let hrefs = batch.iter().map(ProviderId::as_str);
             let request = request::multiget(READ.operation, &self.collection.url, hrefs)?;
-            let sent =
-                self.exchange.multistatus(READ, request, self.exchange.brief(), Crossing::Refuse).await?;
-            match sent {
-                Ok(listed) => self.take(listed, batch, &mut changes).await?,
-                // "Too many" is said in many ways, and a server without multiget ends at single reads.
-                Err(refusal) if refusal.error.class == FailureClass::Permanent => {
-                    let (left, right) = batch.split_at(batch.len() / 2);
-                    batches.extend([left, right].into_iter().filter(|half| !half.is_empty()));
-                }
-                Err(refusal) => return Err(refusal.error),
+            let sent = self.exchange.multistatus(READ, request, self.allowance(), Crossing::Refuse).await?;
+            let answered = changes.len();
+            let taken = match sent {
+                Ok(listed) => self.take(listed, batch, &mut changes).await,
+                Err(refusal) => Err(refusal.error),
+            };
+            let Err(error) = taken else { continue };
+            if !is_about_batch(&error) {
+                return Err(error);
             }
+            // What the answer gave before it could not be read any further comes again with its half.
+            changes.truncate(answered);
+            let (left, right) = batch.split_at(batch.len() / 2);
+            batches.extend([left, right].into_iter().filter(|half| !half.is_empty()));
         }
         Ok(changes)
+    }
+
+    /// For the answer to a batch: a few of the largest objects.
+    fn allowance(&self) -> Allowance {
+        let brief = self.exchange.brief();
+        let objects =
+            self.exchange.session.client().settings().max_object_bytes.saturating_mul(LARGE_OBJECTS);
+        Allowance { max_bytes: brief.max_bytes.min(objects), ..brief }
     }
 
     async fn take(

@@ -2,7 +2,7 @@
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Listing, RemoteChange};
-use calfleet_providers::driver::{ListingMode, Since};
+use calfleet_providers::driver::{Account, ListingMode, Since};
 use calfleet_sandbox::{
     AccountSpec, CalendarSpec, DataForm, Fault, FaultRule, GeneratorPlan, HrefForm, InvalidToken,
     MissingHref, NamespaceStyle, Profile, Sandbox,
@@ -185,6 +185,52 @@ async fn what_is_gone_unreadable_or_left_out_is_told_apart() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn an_object_that_spoils_the_answer_about_its_neighbours_is_read_by_itself() {
+    let sandbox = sandbox().await;
+    let spec = AccountSpec::new("ada", "secret").calendar(CalendarSpec::new("work"));
+    let access = sandbox.create_account(spec).unwrap();
+    sandbox.generate("ada", "work", GeneratorPlan { events: 32, seed: 1 }).unwrap();
+    let registry = registry(settings(&[sandbox.address().port()]));
+    let (_, driver) = connect(&registry, account(&access)).await.unwrap();
+    let mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+    let (_, members) = list(driver.as_ref(), &mirror.calendar, &Since::Beginning).await.unwrap();
+    let ids: Vec<_> = members.into_iter().map(|member| member.provider_id).collect();
+    let before = driver.requests_sent();
+
+    sandbox.inject(FaultRule::next(Fault::EntityBomb).body(ids[20].as_str()).always());
+    let changes = driver.read(&mirror.calendar, &ids).await.unwrap();
+
+    let answered: std::collections::BTreeSet<_> =
+        changes.iter().map(|change| change.provider_id().clone()).collect();
+    assert_eq!(answered, ids.iter().cloned().collect());
+    assert_eq!(changes.len(), ids.len(), "each is answered once");
+    assert!(changes.iter().all(|change| matches!(change, RemoteChange::Upsert(_))));
+    let sent = driver.requests_sent() - before;
+    assert!(
+        sent <= 11,
+        "{sent} requests: the whole, five times two halves, and no object singly but the last"
+    );
+}
+
+#[tokio::test]
+async fn two_users_of_a_server_that_names_no_principal_are_two_accounts() {
+    let sandbox = sandbox().await;
+    let registry = registry(settings(&[sandbox.address().port()]));
+    let mut accounts = Vec::new();
+    for user in ["ada", "bob"] {
+        let profile = Profile { principal: false, ..Profile::standard() };
+        let spec = AccountSpec::new(user, "secret").profile(profile).calendar(CalendarSpec::new("work"));
+        let access = sandbox.create_account(spec).unwrap();
+        let typed = Account { url: access.home.parse().unwrap(), ..account(&access) };
+        let report = registry.open(typed).unwrap().probe().await.unwrap();
+        accounts.push(report.account);
+    }
+
+    assert_ne!(accounts[0], accounts[1]);
+    assert!(accounts[0].starts_with("ada@http"), "{accounts:?}");
 }
 
 #[tokio::test]

@@ -228,6 +228,13 @@ pub async fn save(tx: &Tx, rows: &[(&CalendarSync, Due)]) -> Result<(), StoreErr
     let sweeps = syncs()
         .map(|sync| sync.sweep.as_ref().map(|sweep| to_json(OPERATION, "sweep_seen", sweep)).transpose())
         .collect::<Result<Vec<_>, _>>()?;
+    // A person may have confirmed the very sweep that a run still knows as unconfirmed.
+    let approved = syncs()
+        .map(|sync| {
+            let approved = sync.sweep.clone().map(|sweep| SweepInDoubt { is_approved: true, ..sweep });
+            approved.map(|sweep| to_json(OPERATION, "sweep_seen", &sweep)).transpose()
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let problem = |part: fn(&CalendarProblem) -> &str| {
         syncs().map(move |sync| sync.problem.as_ref().map(|problem| part(problem).to_owned()))
     };
@@ -254,7 +261,8 @@ pub async fn save(tx: &Tx, rows: &[(&CalendarSync, Due)]) -> Result<(), StoreErr
         .column("full_at", syncs().map(|sync| sync.full_at))
         .column("items_listed", syncs().map(|sync| sync.items_listed))
         .column("items_done", syncs().map(|sync| sync.items_done))
-        .column("sweep_seen", sweeps);
+        .column("sweep_seen", sweeps)
+        .column("sweep_approved", approved);
     input.execute(tx, OPERATION, SAVE, values![organization]).await?;
     Ok(())
 }
@@ -270,7 +278,9 @@ const SAVE: &str = "WITH {input} UPDATE calendar_sync SET
     not_before = input.not_before, started_at = input.started_at, attempt = input.attempt,
     last_class = input.last_class, last_problem_code = input.last_problem_code,
     last_problem = input.last_problem, fresh_at = input.fresh_at, full_at = input.full_at,
-    items_listed = input.items_listed, items_done = input.items_done, sweep_seen = input.sweep_seen
+    items_listed = input.items_listed, items_done = input.items_done,
+    sweep_seen = CASE WHEN calendar_sync.sweep_seen = input.sweep_approved
+        THEN calendar_sync.sweep_seen ELSE input.sweep_seen END
  FROM input WHERE calendar_sync.calendar_id = input.calendar_id AND calendar_sync.organization_id = $1";
 
 /// What of a connection is asked for.
@@ -349,10 +359,14 @@ pub async fn approve_sweep(tx: &Tx, calendar: CalendarId, now: Timestamp) -> Res
     let Some(CalendarSync { sweep: Some(sweep), .. }) = of_calendar(tx, calendar).await? else {
         return Ok(false);
     };
+    let seen = to_json(OPERATION, "sweep_seen", &sweep)?;
     let sweep = to_json(OPERATION, "sweep_seen", &SweepInDoubt { is_approved: true, ..sweep })?;
+    // Another doubt than the one that was shown is not confirmed.
     let sql = "UPDATE calendar_sync SET sweep_seen = $3, requires_full = TRUE
-         WHERE organization_id = $1 AND calendar_id = $2";
-    tx.execute(OPERATION, sql, values![organization, calendar, sweep]).await?;
+         WHERE organization_id = $1 AND calendar_id = $2 AND sweep_seen = $4";
+    if tx.execute(OPERATION, sql, values![organization, calendar, sweep, seen]).await? == 0 {
+        return Ok(false);
+    }
     ask(tx, Target::Calendar(calendar), Thoroughness::Everything, now).await?;
     Ok(true)
 }

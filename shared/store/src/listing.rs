@@ -48,9 +48,10 @@ pub struct HeldRevision {
     pub id: EventId,
     /// The revision last agreed on.
     pub revision: Option<Revision>,
-    /// Whether the row is live and readable as of that revision, so that a member of that revision need not be
-    /// read.
+    /// Whether the row is live and as of that revision, so that a member of that revision need not be read.
     pub is_current: bool,
+    /// Whether it could be read: what could not may be readable by now, because a limit was raised.
+    pub is_readable: bool,
 }
 
 /// The revisions that we hold of these members.
@@ -65,7 +66,7 @@ pub async fn revisions(
     const OPERATION: &str = "compare a listing with what is held";
     let organization = tx.organization(OPERATION)?;
     let input = Input::new().column("provider_id", members.iter().map(|member| &member.provider_id));
-    let sql = "WITH {input} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck
+    let sql = "WITH {input} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck, e.problem IS NULL
          FROM input JOIN events e ON e.organization_id = $1 AND e.calendar_id = $2
             AND e.provider_id = input.provider_id";
     let rows = input.all(tx, OPERATION, sql, values![organization, calendar]).await?;
@@ -75,6 +76,7 @@ pub async fn revisions(
                 id: EventId(row.at(1)?),
                 revision: row.at::<Option<String>>(2)?.map(Revision),
                 is_current: row.at::<i16>(3)? == 0 && !row.at::<bool>(4)?,
+                is_readable: row.at(5)?,
             };
             Ok((ProviderId(row.at(0)?), held))
         })

@@ -8,7 +8,7 @@
 //! A listing that breaks off has listed nothing: what it left in the tables belongs to a generation that is
 //! cleared when the next begins.
 
-use calfleet_domain::model::Member;
+use calfleet_domain::model::{Listing, Member};
 use calfleet_providers::driver::{ChangePage, Since};
 use calfleet_store::listing::{self, ListingHash};
 use tokio::sync::mpsc;
@@ -104,7 +104,10 @@ impl Turn<'_> {
         for member in members {
             let row = held.get(&member.provider_id);
             let is_live = row.is_some_and(|row| row.is_current);
-            let is_ours = is_live
+            // a complete comparison also looks again at what could not be read
+            let is_settled =
+                is_live && (self.state.listing == Listing::Delta || row.is_some_and(|row| row.is_readable));
+            let is_ours = is_settled
                 && member.revision.is_some()
                 && row.is_some_and(|row| row.revision == member.revision);
             collected.known += usize::from(is_live);

@@ -18,7 +18,7 @@ use super::Stop;
 use super::collect::count;
 use super::page::{self, Circumstances, Held, Planned};
 use super::sweep::SECOND_LISTING_AFTER;
-use super::turn::Turn;
+use super::turn::{Turn, Waiting};
 
 /// Most changes in one transaction: what SQLite's one writer can take without keeping a person waiting.
 const CHANGES_AT_ONCE: usize = 500;
@@ -161,6 +161,7 @@ impl Turn<'_> {
     /// The listing is complete and applied, as of when it began.
     pub(super) fn mark_complete(&mut self, token: Option<SyncToken>) {
         let began = self.state.generation_started_at;
+        self.waiting = Waiting::Complete;
         if self.state.listing == Listing::Full {
             self.state.full_at = began;
             self.state.requires_full = false;
@@ -197,10 +198,14 @@ impl Turn<'_> {
     /// The calendar's row, then the fence, then the commit.
     pub(super) async fn commit(&mut self, tx: Tx) -> Result<(), Stop> {
         let now = self.sync.clock.now();
-        calendar_sync::save(&tx, &[(&self.state, self.due())]).await?;
+        let due = self.due();
+        calendar_sync::save(&tx, &[(&self.state, due)]).await?;
         work::fence(&tx, self.sync.claim, self.sync.settings.lease, now).await?;
         tx.commit().await?;
         self.committed = self.state.clone();
+        if self.waiting == Waiting::Complete {
+            self.waiting = Waiting::Committed(due.next);
+        }
         Ok(())
     }
 
@@ -217,13 +222,13 @@ impl Turn<'_> {
         self.sync.clock.now().plus(wait)
     }
 
-    /// Due as before while the listing is under way, at the next poll once it is complete.
+    /// Due as before until this turn has completed a listing, at the next poll from then on.
     pub(super) fn due(&self) -> Due {
-        let next = match self.state.phase {
-            Phase::Idle if self.state.fresh_at.is_some() || self.state.sweep.is_some() => self.next_poll(),
-            _ => self.due_read,
-        };
-        Due { read: self.due_read, next }
+        match self.waiting {
+            Waiting::AsBefore => Due { read: self.due_read, next: self.due_read },
+            Waiting::Complete => Due { read: self.due_read, next: self.next_poll() },
+            Waiting::Committed(next) => Due { read: next, next },
+        }
     }
 }
 

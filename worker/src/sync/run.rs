@@ -50,6 +50,7 @@ pub async fn connection(sync: Sync<'_>) -> Result<Report, StoreError> {
         quiet: Vec::new(),
         is_refreshed: false,
         is_refused_once: false,
+        noted: None,
         has_more: false,
         counts: Counts::default(),
         failure: None,
@@ -73,6 +74,8 @@ struct Run<'a> {
     quiet: Vec<(CalendarSync, Due)>,
     is_refreshed: bool,
     is_refused_once: bool,
+    /// What this run has noted as a failure of the connection as a whole.
+    noted: Option<LastProblem>,
     has_more: bool,
     counts: Counts,
     failure: Option<Failure>,
@@ -80,10 +83,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn work(&mut self) -> Result<(), Stop> {
-        if self.sync.wants_calendars(self.sync.clock.now()) {
-            self.refresh().await?;
-        }
+        let wants_calendars = self.sync.wants_calendars(self.sync.clock.now());
+        let listed = if wants_calendars { self.refresh().await } else { Ok(()) };
         let mut has_missing = self.load().await?;
+        if let Err(stop) = listed {
+            self.listing_failed(stop).await?;
+        }
         let worked = self.turns(self.due(), &mut has_missing).await;
         self.write_quiet().await?;
         worked?;
@@ -105,6 +110,17 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes that the provider does not say which calendars there are. Those that are known go on, unless the
+    /// failure is about the account, or there are none.
+    async fn listing_failed(&mut self, stop: Stop) -> Result<(), Stop> {
+        let error = match stop {
+            Stop::Driver(error) if !is_about_account(&error) && !self.calendars.is_empty() => error,
+            other => return Err(other),
+        };
+        tracing::info!(error = %error, class = error.class.as_str(), "the calendars of a connection could not be listed");
+        Ok(self.note_problem(&error, None).await?)
     }
 
     /// Reads the calendars; whether something has been missing since the last run.
@@ -181,6 +197,7 @@ impl Run<'_> {
                 self.replace(CalendarSync { due_at: due.next, ..state.clone() });
                 self.quiet.push((state, due));
             }
+            // as it was committed: the wait is drawn once
             Ok(Turned::Complete) => self.replace(CalendarSync { due_at: due.next, ..state }),
             Ok(Turned::Yielded) => {
                 self.replace(committed);
@@ -343,19 +360,9 @@ impl Run<'_> {
     /// What is about the account ends the run. Its calendars stay due; the row waits.
     async fn fail(&mut self, error: &DriverError) -> Result<Ending, StoreError> {
         tracing::info!(error = %error, class = error.class.as_str(), "a connection could not be synced");
-        let now = self.sync.clock.now();
-        let text = error.problem.to_string();
-        let problem = LastProblem { code: error.problem.code().to_owned(), text: text.clone(), at: now };
         let is_refused = error.problem == Problem::WrongCredentials;
-        let tx = self.sync.store.begin(self.sync.scope(), Priority::Background).await?;
-        let connection = self.sync.connection.id;
-        if is_refused {
-            connections::set_state(&tx, connection, ConnectionState::NeedsReauth, now).await?;
-        }
-        connections::set_problem(&tx, connection, Some(&problem), now).await?;
-        work::fence(&tx, self.sync.claim, self.sync.settings.lease, now).await?;
-        tx.commit().await?;
-        self.failure = Some(Failure { class: error.class, problem: text.clone() });
+        self.note_problem(error, is_refused.then_some(ConnectionState::NeedsReauth)).await?;
+        let text = error.problem.to_string();
         Ok(if is_refused {
             Ending::Refused { problem: text }
         } else {
@@ -363,9 +370,31 @@ impl Run<'_> {
         })
     }
 
+    /// Shows a failure with the connection, which gets another state where the failure asks for that.
+    async fn note_problem(
+        &mut self,
+        error: &DriverError,
+        state: Option<ConnectionState>,
+    ) -> Result<(), StoreError> {
+        let now = self.sync.clock.now();
+        let text = error.problem.to_string();
+        let problem = LastProblem { code: error.problem.code().to_owned(), text: text.clone(), at: now };
+        let connection = self.sync.connection.id;
+        let tx = self.sync.store.begin(self.sync.scope(), Priority::Background).await?;
+        if let Some(state) = state {
+            connections::set_state(&tx, connection, state, now).await?;
+        }
+        connections::set_problem(&tx, connection, Some(&problem), now).await?;
+        work::fence(&tx, self.sync.claim, self.sync.settings.lease, now).await?;
+        tx.commit().await?;
+        self.noted = Some(problem);
+        self.failure = Some(Failure { class: error.class, problem: text });
+        Ok(())
+    }
+
     /// A connection that works has no problem any more.
     async fn note_recovery(&self, ending: &Ending) -> Result<(), StoreError> {
-        let has_worked = matches!(ending, Ending::Finished { .. } | Ending::Yielded);
+        let has_worked = matches!(ending, Ending::Finished { .. } | Ending::Yielded) && self.noted.is_none();
         if !has_worked || self.sync.connection.last_problem.is_none() {
             return Ok(());
         }

@@ -53,6 +53,17 @@ pub(super) enum Turned {
     Yielded,
 }
 
+/// What a turn has done to the time its calendar is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Nothing: the listing is not complete.
+    AsBefore,
+    /// The listing is complete: the next poll.
+    Complete,
+    /// The same, and that is committed as this time.
+    Committed(Timestamp),
+}
+
 /// A calendar that has its turn.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
@@ -66,6 +77,8 @@ pub(super) struct Turn<'a> {
     pub(super) committed: CalendarSync,
     /// When it was due as this run read it.
     pub(super) due_read: Timestamp,
+    /// What this turn has done to the time it is due.
+    pub(super) waiting: Waiting,
     /// When it was last proven fresh before this run.
     pub(super) fresh_before: Option<Timestamp>,
     /// Whether the listing under way was begun by an earlier run.
@@ -107,6 +120,7 @@ impl<'a> Turn<'a> {
             is_first_run: calendar.sync.started_at.is_none(),
             committed: state.clone(),
             due_read: state.due_at,
+            waiting: Waiting::AsBefore,
             state,
             coverage: Coverage::Everything,
             named: HashSet::new(),

@@ -1,6 +1,7 @@
 //! The sync job against a provider that does as it is told, on real databases.
 
 mod laws;
+mod mishaps;
 mod parts;
 mod real_servers;
 mod server;

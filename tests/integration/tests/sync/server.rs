@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) detail: DetailLevel,
     pub(crate) list_faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<Fault>,
+    /// What goes wrong when the calendars are listed.
+    pub(crate) calendar_faults: VecDeque<Fault>,
     /// Pages that are answered before anything else, in this order; the last one ends its listing.
     pub(crate) script: VecDeque<(Listing, Vec<RemoteChange>)>,
     /// What is answered when these are read.
@@ -102,6 +104,7 @@ impl Server {
             detail: DetailLevel::Full,
             list_faults: VecDeque::new(),
             read_faults: VecDeque::new(),
+            calendar_faults: VecDeque::new(),
             script: VecDeque::new(),
             scripted_reads: BTreeMap::new(),
             coverage: Coverage::Everything,
@@ -132,6 +135,13 @@ impl Server {
 
     pub(crate) fn put_garbage(&self, calendar: &str, name: &str) {
         self.state().put(calendar, name, None);
+    }
+
+    /// The same object becomes readable, under the revision it had.
+    pub(crate) fn repair(&self, calendar: &str, name: &str, uid: &str, title: &str) {
+        let mut state = self.state();
+        let object = state.calendars.get_mut(calendar).unwrap().objects.get_mut(name).unwrap();
+        object.content = Some((uid.to_owned(), title.to_owned()));
     }
 
     pub(crate) fn delete(&self, calendar: &str, name: &str) {
@@ -357,7 +367,11 @@ impl Driver for Server {
             access: Access::Write,
             is_primary: false,
         };
-        Ok(self.state().calendars.keys().map(calendar).collect())
+        let mut state = self.state();
+        if let Some(Fault::Fails(class, problem)) = state.calendar_faults.pop_front() {
+            return Err(DriverError::new("list calendars", class, problem));
+        }
+        Ok(state.calendars.keys().map(calendar).collect())
     }
 
     async fn list_changes(

@@ -38,7 +38,8 @@ pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: 
                 continue;
             }
         };
-        let rows: Vec<_> = popped.iter().filter_map(row).collect();
+        let mut rows: Vec<_> = popped.iter().filter_map(row).collect();
+        leave_out_overstaying(&shared, &mut rows);
         if rows.is_empty() {
             if wait.is_zero() {
                 let again = shared.frame.clock.now().plus(WAIT_WHILE_CROWDED);
@@ -55,6 +56,20 @@ pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: 
         }
         claim(&shared, &feed, &rows).await;
     }
+}
+
+/// Leaves out the rows of organizations that must not take more slots now. Their marks run out, and they are handed
+/// out again, to this worker or another.
+fn leave_out_overstaying(shared: &Shared, rows: &mut Vec<HintedRow>) {
+    let Shared { frame, held, .. } = shared;
+    let overstaying = held.overstaying(frame.settings.slots, frame.clock.now());
+    if overstaying.is_empty() {
+        return;
+    }
+    let before = rows.len();
+    rows.retain(|row| !overstaying.contains(&row.organization_id));
+    metrics::counter!("calfleet_hints_dropped_total", "reason" => "overstaying")
+        .increment(before.saturating_sub(rows.len()) as u64);
 }
 
 /// Claims the rows behind the hints and passes them on.
@@ -79,7 +94,7 @@ async fn claim(shared: &Shared, feed: &mpsc::Sender<Claim>, rows: &[HintedRow]) 
         tracing::error!(job.kind = %key.kind, job.target = %key.target, "a job ended its worker too often and was set aside");
     }
     for claim in claimed.claims {
-        shared.held.hold(&claim);
+        shared.held.hold(&claim, now);
         if let Err(unsent) = feed.send(claim).await {
             shared.held.let_go(&unsent.0);
         }

@@ -1,13 +1,18 @@
 //! Which claims this process holds, and which slots they occupy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::{Claim, Lane, WorkKey};
+use calfleet_domain::model::OrganizationId;
 use calfleet_queue::{LANES, Room};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+/// Longer than a poll ever takes, and than half a turn of an import.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Why a handler was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,7 @@ type Id = (WorkKey, i64);
 struct Entry {
     claim: Claim,
     slot: Option<Lane>,
+    since: Timestamp,
     running: Option<AbortHandle>,
     ends_at: Timestamp,
     dropped: Option<Dropped>,
@@ -51,7 +57,7 @@ fn id(claim: &Claim) -> Id {
 
 impl Held {
     /// Holds a claim and occupies a slot of the lane it came from.
-    pub(super) fn hold(&self, claim: &Claim) {
+    pub(super) fn hold(&self, claim: &Claim, now: Timestamp) {
         let mut inner = self.lock();
         if let Some(count) = slot(&mut inner.slots, claim.lane) {
             *count += 1;
@@ -59,6 +65,7 @@ impl Held {
         let entry = Entry {
             claim: claim.clone(),
             slot: Some(claim.lane),
+            since: now,
             running: None,
             ends_at: Timestamp::NEVER,
             dropped: None,
@@ -135,6 +142,21 @@ impl Held {
         Room::of(slots, self.lock().slots)
     }
 
+    /// Organizations that occupy half of `slots` or more with jobs that have been running for long: their servers
+    /// hang, and without a bound they would take every slot with them.
+    pub(super) fn overstaying(&self, slots: usize, now: Timestamp) -> HashSet<OrganizationId> {
+        let mut long: HashMap<OrganizationId, usize> = HashMap::new();
+        for entry in self.lock().claims.values() {
+            if entry.slot.is_some() && now.since(entry.since) >= LONG {
+                *long.entry(entry.claim.organization_id).or_default() += 1;
+            }
+        }
+        long.into_iter()
+            .filter(|(_, count)| *count * 2 >= slots)
+            .map(|(organization, _)| organization)
+            .collect()
+    }
+
     /// How many jobs run in each lane.
     pub(super) fn running(&self) -> [usize; LANES] {
         self.lock().slots
@@ -166,5 +188,46 @@ fn slot(slots: &mut [usize; LANES], lane: Lane) -> Option<&mut usize> {
 fn free(slots: &mut [usize; LANES], lane: Option<Lane>) {
     if let Some(count) = lane.and_then(|lane| slot(slots, lane)) {
         *count = count.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::job::Kind;
+    use calfleet_domain::model::LeaseOwner;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn claim(organization: u128, target: u128) -> Claim {
+        Claim {
+            key: WorkKey { kind: Kind::Sync, target: Uuid::from_u128(target) },
+            organization_id: OrganizationId(Uuid::from_u128(organization)),
+            connection_id: None,
+            owner: LeaseOwner(Uuid::nil()),
+            fence: 1,
+            asked: 1,
+            attempt: 0,
+            deliveries: 1,
+            lane: Lane::Sync,
+        }
+    }
+
+    #[test]
+    fn an_organization_whose_servers_hang_leaves_half_of_the_slots_to_the_others() {
+        let held = Held::default();
+        let began = Timestamp(1_000_000);
+        for target in 0..4 {
+            held.hold(&claim(1, target), began);
+        }
+        for target in 10..13 {
+            held.hold(&claim(2, target), began);
+        }
+
+        let later = began.plus(LONG);
+        assert_eq!(held.overstaying(8, began), HashSet::new(), "short jobs may take every slot");
+        assert_eq!(held.overstaying(8, later), HashSet::from([OrganizationId(Uuid::from_u128(1))]));
+        held.ended(&claim(1, 0));
+        assert_eq!(held.overstaying(8, later), HashSet::new());
     }
 }

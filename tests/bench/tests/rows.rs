@@ -148,6 +148,7 @@ fn write_of(resource: &StoredResource, calendar: CalendarKey, id: EventId) -> Ev
         span_end: reach.end,
         edited_at: None,
         raw: Some(resource.body.to_string()),
+        instances: std::collections::BTreeMap::new(),
     }
 }
 

@@ -60,6 +60,8 @@ pub struct FeedSpec {
     pub etag: bool,
     /// Sends `Last-Modified` and answers 304.
     pub last_modified: bool,
+    /// `REFRESH-INTERVAL`, such as `PT6H`.
+    pub refresh: Option<String>,
     /// Answers with gzip when the client takes it.
     pub gzip: bool,
     /// How events are named.
@@ -83,6 +85,7 @@ impl Default for FeedSpec {
         Self {
             title: None,
             zone: None,
+            refresh: None,
             etag: true,
             last_modified: true,
             gzip: false,
@@ -242,6 +245,9 @@ fn heading(spec: &FeedSpec, name: &str) -> String {
     push_folded(&mut out, &format!("X-WR-CALNAME:{}", spec.title.as_deref().unwrap_or(name)));
     if let Some(zone) = &spec.zone {
         push_folded(&mut out, &format!("X-WR-TIMEZONE:{zone}"));
+    }
+    if let Some(refresh) = &spec.refresh {
+        push_folded(&mut out, &format!("REFRESH-INTERVAL;VALUE=DURATION:{refresh}"));
     }
     out
 }

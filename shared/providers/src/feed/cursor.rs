@@ -41,6 +41,9 @@ pub(super) struct FeedCursor {
     /// The smallest hashes of contents without UID and stamps.
     #[serde(rename = "c", default)]
     pub(super) contents: Vec<u32>,
+    /// Seconds between polls that the publisher asks for: a document that is not sent again cannot say so.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub(super) refresh_seconds: Option<u64>,
 }
 
 impl FeedCursor {

@@ -89,7 +89,10 @@ impl FeedDriver {
         let request = request::get(FETCH.operation, &self.url, last)?;
         let sent = self.session.send(FETCH.operation, request, self.allowance(), Crossing::Anonymous).await?;
         let Delivery { answer, moved } = sent;
-        if answer.status == StatusCode::NOT_MODIFIED && last.is_some() {
+        if let Some(last) = last
+            && answer.status == StatusCode::NOT_MODIFIED
+        {
+            self.keep_interval(last);
             return Ok((Fetched::Same, moved));
         }
         if !answer.status.is_success() {
@@ -113,6 +116,7 @@ impl FeedDriver {
             && last.etag == cursor.etag
             && last.modified == cursor.modified
         {
+            self.keep_interval(last);
             return Ok((Fetched::Same, moved));
         }
         let limit = usize::try_from(self.allowance().max_bytes).unwrap_or(usize::MAX);
@@ -121,8 +125,15 @@ impl FeedDriver {
         if document.is_truncated {
             return Err(transient(Problem::Truncated));
         }
-        *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = document.refresh_interval;
+        cursor.refresh_seconds = document.refresh_interval.map(|interval| interval.as_secs());
+        self.keep_interval(&cursor);
         Ok((Fetched::Document(Box::new(document), cursor), moved))
+    }
+
+    /// The interval that the publisher asked for, as the document said that the cursor stands for.
+    fn keep_interval(&self, cursor: &FeedCursor) {
+        let interval = cursor.refresh_seconds.map(Duration::from_secs);
+        *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
     }
 
     fn calendar(&self, document: &Document) -> RemoteCalendar {

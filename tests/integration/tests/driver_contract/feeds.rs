@@ -50,6 +50,27 @@ async fn a_feed_is_read_once_and_then_only_when_it_changes() {
 }
 
 #[tokio::test]
+async fn a_feed_that_is_not_sent_again_keeps_the_interval_its_publisher_asked_for() {
+    for etag in [true, false] {
+        let sandbox = sandbox().await;
+        let refresh = Some("PT6H".to_owned());
+        let url =
+            publish(&sandbox, FeedSpec { refresh, etag, last_modified: false, ..FeedSpec::default() }, 3);
+        let registry = registry(settings(&[sandbox.address().port()]));
+        let (_, first) = connect(&registry, feed(&url)).await.unwrap();
+        let mut mirror = Mirror::of(&first.list_calendars().await.unwrap()[0]);
+        mirror.sync(first.as_ref()).await.unwrap();
+
+        // each run opens a driver of its own, which has not seen the document
+        let second = registry.open(feed(&url)).unwrap();
+        let listing = mirror.sync(second.as_ref()).await.unwrap();
+
+        assert_eq!(listing, Listing::Delta);
+        assert_eq!(second.poll_interval(), Some(std::time::Duration::from_hours(6)), "etag: {etag}");
+    }
+}
+
+#[tokio::test]
 async fn uids_that_are_made_up_for_each_fetch_settle() {
     let sandbox = sandbox().await;
     let spec =

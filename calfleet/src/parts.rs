@@ -187,6 +187,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         allow_http: http.allow_http,
         connect_timeout: http.connect_timeout,
         read_timeout: http.read_timeout,
+        first_byte_timeout: http.first_byte_timeout,
         total_timeout: http.total_timeout,
         listing_timeout: http.listing_timeout,
         max_listing_bytes: http.max_listing_bytes,

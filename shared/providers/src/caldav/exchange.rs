@@ -64,13 +64,19 @@ impl Exchange {
         Allowance {
             max_bytes: settings.max_listing_bytes,
             setting: "max_listing_bytes",
+            patience: settings.read_timeout,
             deadline: settings.total_timeout,
         }
     }
 
     /// For listings.
     pub(super) fn listing(&self) -> Allowance {
-        Allowance { deadline: self.session.client().settings().listing_timeout, ..self.brief() }
+        let settings = self.session.client().settings();
+        Allowance {
+            patience: settings.first_byte_timeout,
+            deadline: settings.listing_timeout,
+            ..self.brief()
+        }
     }
 
     /// Sends a request that is answered by a multistatus.

@@ -81,6 +81,7 @@ impl FeedDriver {
         Allowance {
             max_bytes: settings.max_feed_bytes,
             setting: "max_feed_bytes",
+            patience: settings.read_timeout,
             deadline: settings.total_timeout,
         }
     }

@@ -20,9 +20,38 @@ pub struct Body {
     stream: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     inflater: Inflater,
     allowance: Allowance,
-    ends_at: Instant,
-    read_timeout: Duration,
+    deadlines: Deadlines,
+    progress: Progress,
     read_bytes: u64,
+}
+
+/// How long a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// For its first byte; after a head that came late, no earlier than `silence` allows.
+    pub(super) begins_by: Instant,
+    /// For its last byte.
+    pub(super) ends_by: Instant,
+    /// The longest wait for the next byte.
+    pub(super) silence: Duration,
+}
+
+/// Whether anything of a body has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Awaited,
+    Begun,
+}
+
+impl Deadlines {
+    /// How long the next piece may take.
+    fn left(&self, progress: Progress, now: Instant) -> Duration {
+        let patience = match progress {
+            Progress::Awaited => self.begins_by.saturating_duration_since(now).max(self.silence),
+            Progress::Begun => self.silence,
+        };
+        patience.min(self.ends_by.saturating_duration_since(now))
+    }
 }
 
 impl fmt::Debug for Body {
@@ -37,8 +66,7 @@ impl Body {
         host: String,
         response: reqwest::Response,
         allowance: Allowance,
-        started: Instant,
-        read_timeout: Duration,
+        deadlines: Deadlines,
     ) -> Result<Self, DriverError> {
         let coding = response.headers().get(http::header::CONTENT_ENCODING);
         let coding = coding.map(|value| value.to_str().unwrap_or("unknown"));
@@ -50,8 +78,8 @@ impl Body {
             stream: Box::pin(response.bytes_stream()),
             inflater,
             allowance,
-            ends_at: started + allowance.deadline,
-            read_timeout,
+            deadlines,
+            progress: Progress::Awaited,
             read_bytes: 0,
         })
     }
@@ -63,7 +91,7 @@ impl Body {
     /// over the limit or cannot be decompressed.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, DriverError> {
         loop {
-            let left = self.ends_at.saturating_duration_since(Instant::now()).min(self.read_timeout);
+            let left = self.deadlines.left(self.progress, Instant::now());
             #[expect(clippy::disallowed_methods, reason = "deadlines of requests belong here")]
             let next = tokio::time::timeout(left, self.stream.next()).await;
             let chunk = match next {
@@ -72,6 +100,7 @@ impl Body {
                 Ok(Some(Err(error))) => return Err(failure::of_body(self.operation, &self.host, error)),
                 Ok(Some(Ok(chunk))) => chunk,
             };
+            self.progress = Progress::Begun;
             let chunk = self
                 .inflater
                 .feed(chunk, self.allowance.max_bytes)
@@ -133,4 +162,25 @@ fn inflate_error(operation: &'static str, allowance: Allowance, error: InflateEr
         _ => FailureClass::Permanent,
     };
     DriverError::new(operation, class, problem).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_be_late_to_begin_but_not_fall_silent_once_it_has() {
+        let minutes = Duration::from_mins;
+        let sent = Instant::now();
+        let deadlines =
+            Deadlines { begins_by: sent + minutes(5), ends_by: sent + minutes(15), silence: minutes(1) };
+
+        let left = |progress, after| deadlines.left(progress, sent + after);
+
+        assert_eq!(left(Progress::Awaited, minutes(1)), minutes(4));
+        assert_eq!(left(Progress::Awaited, minutes(5)), minutes(1), "its head has come at the last moment");
+        assert_eq!(left(Progress::Begun, minutes(1)), minutes(1));
+        assert_eq!(left(Progress::Begun, Duration::from_secs(870)), Duration::from_secs(30));
+        assert_eq!(left(Progress::Begun, minutes(16)), Duration::ZERO);
+    }
 }

@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::driver::{DriverError, Problem};
-use body::Body;
+use body::{Body, Deadlines};
 use calfleet_domain::failure::FailureClass;
 use guard::{AddressPolicy, GuardedResolver, Lookup, Scheme, SystemLookup};
 
@@ -40,8 +40,10 @@ pub struct HttpSettings {
     pub allow_http: bool,
     /// Until the connection stands, TLS included.
     pub connect_timeout: Duration,
-    /// The longest silence while an answer is awaited or read.
+    /// The longest silence while an answer is awaited or read, but for the beginning of a listing.
     pub read_timeout: Duration,
+    /// From sending a listing's request to the first byte of its answer's body.
+    pub first_byte_timeout: Duration,
     /// A whole exchange, but for listings.
     pub total_timeout: Duration,
     /// A whole listing: these stream, and a large calendar takes its server a while.
@@ -63,8 +65,9 @@ impl Default for HttpSettings {
             allowed_ports: Vec::new(),
             allow_http: false,
             connect_timeout: Duration::from_secs(10),
-            // A large calendar makes some servers think for minutes before the first byte.
-            read_timeout: Duration::from_mins(5),
+            read_timeout: Duration::from_mins(1),
+            // A large calendar makes some servers think for minutes before they begin.
+            first_byte_timeout: Duration::from_mins(5),
             total_timeout: Duration::from_mins(1),
             listing_timeout: Duration::from_mins(15),
             max_listing_bytes: 128 << 20,
@@ -82,6 +85,8 @@ pub struct Allowance {
     pub max_bytes: u64,
     /// The setting that raises `max_bytes`, for people.
     pub setting: &'static str,
+    /// From sending the request to the first byte of the answer's body.
+    pub patience: Duration,
     /// From sending the request to the last byte of the answer.
     pub deadline: Duration,
 }
@@ -208,7 +213,7 @@ impl HttpClient {
 
         metrics::counter!("calfleet_provider_requests_total").increment(1);
         let started = tokio::time::Instant::now();
-        let patience = allowance.deadline.min(self.settings.read_timeout);
+        let patience = allowance.patience.min(allowance.deadline);
         #[expect(clippy::disallowed_methods, reason = "deadlines of requests belong here")]
         let sent = tokio::time::timeout(patience, client.execute(request)).await;
         let response = match sent {
@@ -218,7 +223,12 @@ impl HttpClient {
         };
         tracing::Span::current().record("status", response.status().as_u16());
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = Body::new(operation, host, response, allowance, started, self.settings.read_timeout)?;
+        let deadlines = Deadlines {
+            begins_by: started + patience,
+            ends_by: started + allowance.deadline,
+            silence: self.settings.read_timeout,
+        };
+        let body = Body::new(operation, host, response, allowance, deadlines)?;
         Ok(Answer { url, status, headers, body })
     }
 

@@ -58,9 +58,12 @@ pub struct HttpConfig {
     /// One request in whole.
     #[serde(with = "humantime_serde")]
     pub total_timeout: Duration,
-    /// The longest silence while an answer is awaited or read.
+    /// The longest silence while an answer is awaited or read, but for the beginning of a listing.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
+    /// Until a listing begins.
+    #[serde(with = "humantime_serde")]
+    pub first_byte_timeout: Duration,
     /// A whole listing, which streams.
     #[serde(with = "humantime_serde")]
     pub listing_timeout: Duration,
@@ -91,6 +94,12 @@ impl ProvidersConfig {
         within(complaints, "providers.http.connect_timeout", &http.connect_timeout, second..=minute);
         within(complaints, "providers.http.total_timeout", &http.total_timeout, second..=10 * minute);
         within(complaints, "providers.http.read_timeout", &http.read_timeout, second..=10 * minute);
+        within(
+            complaints,
+            "providers.http.first_byte_timeout",
+            &http.first_byte_timeout,
+            second..=10 * minute,
+        );
         within(complaints, "providers.http.listing_timeout", &http.listing_timeout, second..=120 * minute);
         within(
             complaints,

@@ -73,6 +73,28 @@ async fn a_web_page_a_slow_server_and_a_status_have_their_sentence() {
 }
 
 #[tokio::test]
+async fn only_a_listing_may_think_for_long_before_it_begins() {
+    let sandbox = sandbox().await;
+    let spec = AccountSpec::new("ada", "secret").calendar(CalendarSpec::new("work"));
+    let access = sandbox.create_account(spec).unwrap();
+    sandbox.generate("ada", "work", GeneratorPlan { events: 3, seed: 1 }).unwrap();
+    let mut settings = settings(&[sandbox.address().port()]);
+    settings.read_timeout = Duration::from_millis(500);
+    settings.first_byte_timeout = Duration::from_secs(10);
+    let (_, driver) = connect(&registry(settings), account(&access)).await.unwrap();
+    let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+
+    sandbox.inject(FaultRule::next(Fault::Latency(1_500)).body("sync-collection"));
+    mirror.sync(driver.as_ref()).await.unwrap();
+    sandbox.generate("ada", "work", GeneratorPlan { events: 3, seed: 2 }).unwrap();
+    sandbox.inject(FaultRule::next(Fault::Latency(1_500)).body("calendar-multiget"));
+    let Err(error) = mirror.sync(driver.as_ref()).await else { panic!("a read was waited for") };
+
+    assert!(matches!(error.problem, Problem::Timeout { .. }), "{error:?}");
+    assert_eq!(mirror.objects.len(), 3);
+}
+
+#[tokio::test]
 async fn addresses_that_lead_nowhere_say_what_to_do() {
     let sandbox = sandbox().await;
     let port = sandbox.address().port();

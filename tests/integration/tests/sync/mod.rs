@@ -1,7 +1,9 @@
 //! The sync job against a provider that does as it is told, on real databases.
 
+mod freshness;
 mod laws;
 mod mishaps;
+mod order;
 mod parts;
 mod real_servers;
 mod server;

@@ -78,9 +78,15 @@ pub(crate) struct State {
     /// What is answered when these are read.
     pub(crate) scripted_reads: BTreeMap<String, RemoteChange>,
     pub(crate) coverage: Coverage,
+    /// When objects take place that do not do so when all others do.
+    pub(crate) starts: BTreeMap<String, Timestamp>,
     /// Calendars that answer 403.
     pub(crate) forbidden: BTreeSet<String>,
     pub(crate) listings: u32,
+    /// Of each calendar, how often it was listed to the end, and when the last of these answers was asked for.
+    pub(crate) completed: BTreeMap<String, (u32, Timestamp)>,
+    /// Calendars whose last listing or reading failed or broke off.
+    pub(crate) troubled: BTreeSet<String>,
     pub(crate) reads: u32,
     pub(crate) read_ids: u32,
     next_revision: u64,
@@ -108,8 +114,11 @@ impl Server {
             script: VecDeque::new(),
             scripted_reads: BTreeMap::new(),
             coverage: Coverage::Everything,
+            starts: BTreeMap::new(),
             forbidden: BTreeSet::new(),
             listings: 0,
+            completed: BTreeMap::new(),
+            troubled: BTreeSet::new(),
             reads: 0,
             read_ids: 0,
             next_revision: 1,
@@ -212,7 +221,7 @@ impl State {
             let (reason, raw) = ("It is not iCalendar.".to_owned(), Some("BEGIN:NONSENSE".to_owned()));
             return RemoteChange::Unreadable { provider_id, revision, reason, raw };
         };
-        let start = DateTime::from_timestamp_millis(1_800_000_000_000).unwrap();
+        let start = DateTime::from_timestamp_millis(self.start_of(name).0).unwrap();
         let end = End::At(When::Utc(start + TimeDelta::hours(1)));
         let mut fields = Fields::new(When::Utc(start), end);
         if self.detail == DetailLevel::Full {
@@ -230,6 +239,10 @@ impl State {
             changed_at: None,
             warnings: Vec::new(),
         }))
+    }
+
+    fn start_of(&self, name: &str) -> Timestamp {
+        self.starts.get(name).copied().unwrap_or(Timestamp(1_800_000_000_000))
     }
 
     fn list(
@@ -296,6 +309,20 @@ impl State {
         Ok(answer)
     }
 
+    fn note(&mut self, calendar: &str, page: Option<&ChangePage>) {
+        match page {
+            None => {
+                self.troubled.insert(calendar.to_owned());
+            }
+            Some(ChangePage { next: Next::Page(_), .. }) => {}
+            Some(page) => {
+                let completed = self.completed.entry(calendar.to_owned()).or_default();
+                *completed = (completed.0 + 1, page.requested_at);
+                self.troubled.remove(calendar);
+            }
+        }
+    }
+
     fn scripted(&mut self, requested_at: Timestamp) -> Option<ChangePage> {
         let (listing, changes) = self.script.pop_front()?;
         let next = if self.script.is_empty() {
@@ -354,7 +381,12 @@ impl Driver for Server {
     }
 
     async fn probe(&self) -> Result<ProbeReport, DriverError> {
-        Err(DriverError::new("probe", FailureClass::Permanent, Problem::NotACalendar))
+        Ok(ProbeReport {
+            capabilities: self.capabilities(),
+            url: "https://dav.example.com/".parse().unwrap(),
+            account: "/ada/".to_owned(),
+            findings: Vec::new(),
+        })
     }
 
     async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {
@@ -384,7 +416,10 @@ impl Driver for Server {
         if let Some(page) = self.state().scripted(requested_at) {
             return Ok(page);
         }
-        let answer = self.state().list(calendar.provider_id.as_str(), since, requested_at)?;
+        let name = calendar.provider_id.as_str();
+        let answer = self.state().list(name, since, requested_at);
+        self.state().note(name, answer.as_ref().ok().and_then(|answer| answer.page.as_ref()));
+        let answer = answer?;
         // The answer is on its way: whoever waited for the request to be sent acts now.
         for _ in 0..3 {
             tokio::task::yield_now().await;
@@ -399,6 +434,19 @@ impl Driver for Server {
             .ok_or_else(|| DriverError::new("list changes", FailureClass::Transient, Problem::Truncated))
     }
 
+    async fn list_within(
+        &self,
+        calendar: &CalendarRef,
+        from: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<ProviderId>, DriverError> {
+        let state = self.state();
+        let shelf = &state.calendars[calendar.provider_id.as_str()];
+        let is_within = |name: &&String| (from..until).contains(&state.start_of(name));
+        Ok(shelf.objects.keys().filter(is_within).take(most).cloned().map(ProviderId).collect())
+    }
+
     async fn read(
         &self,
         calendar: &CalendarRef,
@@ -409,8 +457,10 @@ impl Driver for Server {
         state.reads += 1;
         state.read_ids += u32::try_from(ids.len()).unwrap();
         if let Some(Fault::Fails(class, problem)) = state.read_faults.pop_front() {
+            state.troubled.insert(calendar.provider_id.0.clone());
             return Err(DriverError::new("read events", class, problem));
         }
+        state.troubled.remove(calendar.provider_id.as_str());
         Ok(ids
             .iter()
             .map(|id| {

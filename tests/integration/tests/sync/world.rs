@@ -11,10 +11,12 @@ use std::time::Duration;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
 use calfleet_domain::model::{Authentication, CalendarId, ConnectionId, LeaseOwner, OrganizationId};
+use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::{Drivers, OpenAccount};
+use calfleet_service::service::{Actor, Nudge, Service};
 use calfleet_store::calendar_sync::{self, CalendarSync, Target, Thoroughness};
 use calfleet_store::calendars::{self, Calendar};
-use calfleet_store::connections::{self, Connection, ConnectionSettings};
+use calfleet_store::connections::{self, Bound, Connection, ConnectionSettings};
 use calfleet_store::events::{self, EventState, RangeQuery, StoredRow};
 use calfleet_store::vault::KeyRing;
 use calfleet_store::work::{self, Fairness, HintedRow, Marks};
@@ -53,6 +55,13 @@ impl Rng for Counting {
     fn next_u64(&self) -> u64 {
         self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst)
     }
+}
+
+#[derive(Debug)]
+struct Silence;
+
+impl Nudge for Silence {
+    fn nudge(&self) {}
 }
 
 pub(crate) struct World {
@@ -98,6 +107,32 @@ impl World {
             ConnectionSettings { authentication: Authentication::None, ..databases::settings("/ada/") };
         connections::bind(&tx, self.connection, &settings, self.now()).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// The same account is connected again, by a person.
+    pub(crate) async fn reconnect(&self) {
+        let settings = databases::settings("/ada/");
+        let request = ConnectRequest {
+            organization_id: self.organization,
+            user_id: None,
+            provider: settings.provider,
+            address: settings.url,
+            authentication: Authentication::None,
+            username: None,
+            secret: None,
+            label: None,
+            poll_interval: settings.poll_interval,
+            conflict_policy: settings.conflict_policy,
+        };
+        let service = Service {
+            store: self.store.clone(),
+            drivers: self.job().drivers,
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            nudge: Arc::new(Silence),
+        };
+        let connected = service.connect(&request, &Actor::operator()).await.unwrap();
+        assert_eq!(connected.connection, Bound::Rebound(self.connection));
     }
 
     pub(crate) fn scope(&self) -> Scope {

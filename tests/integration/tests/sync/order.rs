@@ -1,0 +1,77 @@
+//! In which order things come in, and what stays the same where they move.
+
+use calfleet_domain::model::ConnectionState;
+use calfleet_worker::jobs::Handler;
+
+use super::on_both_databases;
+use super::server::refused;
+use super::world::{Backend, World};
+
+on_both_databases![
+    what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_turn,
+    an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event,
+    a_reconnect_ends_the_run_that_is_on_with_the_old_credentials,
+];
+
+async fn what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_turn(on: Backend) {
+    const DAY: i64 = 86_400_000;
+    let mut world = World::start(on).await;
+    world.settings.turn_pages = 2;
+    world.server.add_calendar("work");
+    world.server.fill("work", 30);
+    let now = world.now().0;
+    for (name, days) in [("0011.ics", 29), ("0027.ics", 1), ("0029.ics", 31), ("0025.ics", -1)] {
+        let start = calfleet_domain::clock::Timestamp(now + days * DAY);
+        world.server.state().starts.insert(name.to_owned(), start);
+    }
+
+    world.run().await;
+    let names: Vec<String> = world.content().await.into_keys().map(|(_, name)| name).collect();
+    let is_fresh = world.progress("work").await.fresh_at.is_some();
+    world.run_until_done().await;
+
+    assert!(names.contains(&"0011.ics".to_owned()) && names.contains(&"0027.ics".to_owned()), "{names:?}");
+    assert!(!names.contains(&"0029.ics".to_owned()) && !names.contains(&"0025.ics".to_owned()), "{names:?}");
+    assert!(!is_fresh, "the rest is still to come");
+    world.assert_equal_to_server().await;
+    assert_eq!(world.server.state().read_ids, 30, "each is read once");
+}
+
+async fn an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event(on: Backend) {
+    for (from, to) in [("home", "work"), ("work", "home")] {
+        let world = World::start(on).await;
+        for calendar in ["home", "work"] {
+            world.server.add_calendar(calendar);
+            world.server.fill(calendar, 5);
+        }
+        world.run_until_done().await;
+        let moved = world.event(from, "0001.ics").await.event.id;
+
+        world.server.delete(from, "0001.ics");
+        world.server.put(to, "moved.ics", &format!("{from}-1"), "Standup");
+        world.server.expire_tokens();
+        world.sync().await;
+
+        world.assert_equal_to_server().await;
+        assert_eq!(world.event(to, "moved.ics").await.event.id, moved, "from {from} to {to}");
+    }
+}
+
+async fn a_reconnect_ends_the_run_that_is_on_with_the_old_credentials(on: Backend) {
+    let world = World::start(on).await;
+    world.server.add_calendar("work");
+    world.server.fill("work", 3);
+    world.run_until_done().await;
+    let claim = world.claim().await;
+    world.server.state().list_faults.extend([refused(), refused()]);
+
+    world.reconnect().await;
+    let ended = world.job().run(&claim).await;
+
+    assert!(ended.is_err(), "{ended:?}");
+    assert!(world.server.state().list_faults.is_empty(), "it was refused with what it had");
+    let connection = world.stored_connection().await;
+    assert_eq!((connection.state, connection.last_problem), (ConnectionState::Active, None));
+    world.sync().await;
+    world.assert_equal_to_server().await;
+}

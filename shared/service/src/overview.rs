@@ -1,6 +1,7 @@
 //! Connections and calendars as people see them: where they lead, how far they have come, how fresh they are.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::{Kind, WorkKey, WorkState};
@@ -195,9 +196,22 @@ fn facts(
         class: work.and_then(|row| row.last_class),
         problem: set_aside.or(problem),
         unreadable: Vec::new(),
-        poll_interval: connection.settings.poll_interval,
+        poll_interval: connection.settings.poll_interval.max(longest_wait(calendars, syncs)),
     }
 }
+
+/// The longest wait between two polls that is as planned: a publisher may ask for more than the connection's interval.
+fn longest_wait(calendars: &[Calendar], syncs: &HashMap<CalendarId, CalendarSync>) -> Duration {
+    let planned = |calendar: &Calendar| {
+        let sync = syncs.get(&calendar.id).filter(|sync| sync.problem.is_none())?;
+        Some(sync.due_at.since(sync.fresh_at?))
+    };
+    let selected = calendars.iter().filter(|calendar| calendar.is_selected);
+    selected.filter_map(planned).max().unwrap_or_default().min(LONGEST_WAIT)
+}
+
+/// No plan excuses more: each calendar is compared in full once a day.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 fn calendar_facts(state: CalendarState, sync: Option<&CalendarSync>) -> CalendarFacts {
     CalendarFacts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use calfleet_domain::job::{Claim, Hint, Kind, WorkKey};
+use calfleet_domain::job::{Claim, Hint, Kind, Lane, WorkKey};
 use calfleet_domain::model::ids::{LeaseOwner, OrganizationId};
 use calfleet_queue::{LANES, Popped};
 use calfleet_store::work::{self, HintedRow};
@@ -67,7 +67,8 @@ fn leave_out_overstaying(shared: &Shared, rows: &mut Vec<HintedRow>) {
         return;
     }
     let before = rows.len();
-    rows.retain(|row| !overstaying.contains(&row.organization_id));
+    // what a person waits for has a share of its own
+    rows.retain(|row| row.lane == Lane::Interactive || !overstaying.contains(&row.organization_id));
     metrics::counter!("calfleet_hints_dropped_total", "reason" => "overstaying")
         .increment(before.saturating_sub(rows.len()) as u64);
 }

@@ -11,8 +11,8 @@ use calfleet_queue::{LANES, Room};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// Longer than a poll ever takes, and than half a turn of an import.
-const LONG: Duration = Duration::from_secs(10);
+/// Longer than a poll ever takes, and than a turn of an import.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Why a handler was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

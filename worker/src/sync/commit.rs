@@ -1,6 +1,7 @@
 //! What a turn writes: changes with the calendar's row, in one transaction that ends with the fence.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Listing, MeetingId, ProviderId, RemoteChange, SyncToken};
@@ -22,6 +23,9 @@ use super::turn::{Turn, Waiting};
 
 /// Most changes in one transaction: what SQLite's one writer can take without keeping a person waiting.
 const CHANGES_AT_ONCE: usize = 500;
+
+/// The longest wait between two polls that a provider can ask for.
+const LONGEST_POLL: Duration = Duration::from_hours(24);
 
 /// How often a page is planned anew because others changed its rows meanwhile.
 const PLANS: usize = 5;
@@ -216,7 +220,9 @@ impl Turn<'_> {
         if self.is_resumed && self.state.sync_token.is_some() {
             return self.sync.clock.now();
         }
-        let interval = self.sync.connection.settings.poll_interval;
+        // a publisher may ask us to come less often than the connection would
+        let asked = self.sync.driver.poll_interval().unwrap_or_default().min(LONGEST_POLL);
+        let interval = self.sync.connection.settings.poll_interval.max(asked);
         let wait = interval.saturating_sub(self.sync.rng.jitter(interval / 10));
         let wait = if self.state.sweep.is_some() { wait.min(SECOND_LISTING_AFTER) } else { wait };
         self.sync.clock.now().plus(wait)

@@ -13,6 +13,9 @@ use super::multistatus::XmlError;
 use super::wire::Element;
 use crate::driver::{DriverError, Problem};
 
+/// What is said of an answer that stops being XML: one object in it may be the cause.
+pub(super) const MALFORMED: &str = "it is not well-formed XML";
+
 /// No server is waited for longer than this without asking again.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
@@ -101,10 +104,9 @@ pub(super) fn of_xml(attempt: Attempt, status: StatusCode, error: XmlError) -> D
         XmlError::Truncated | XmlError::NotMultistatus => {
             (FailureClass::Transient, Problem::UnreadableAnswer { reason: "it is no list".to_owned() })
         }
-        XmlError::Malformed(_) => (
-            FailureClass::Transient,
-            Problem::UnreadableAnswer { reason: "it is not well-formed XML".to_owned() },
-        ),
+        XmlError::Malformed(_) => {
+            (FailureClass::Transient, Problem::UnreadableAnswer { reason: MALFORMED.to_owned() })
+        }
     };
     DriverError::new(attempt.operation, class, problem).caused_by(error)
 }

@@ -7,7 +7,7 @@ use calfleet_domain::model::{ProviderId, RemoteChange, Revision};
 use chrono_tz::Tz;
 use http::header::ETAG;
 
-use super::error::{self, Attempt};
+use super::error::{self, Attempt, MALFORMED};
 use super::exchange::{Exchange, Listed, is_html};
 use super::href::{self, Collection};
 use super::normalise;
@@ -26,7 +26,7 @@ const LARGE_OBJECTS: u64 = 4;
 /// Whether a smaller batch may be answered where this one was not: "too many" is said in many ways, a server
 /// without multiget ends at single reads, and one object can spoil the answer about its neighbours.
 fn is_about_batch(error: &DriverError) -> bool {
-    let is_spoilt = matches!(error.problem, Problem::UnreadableAnswer { .. } | Problem::TooLarge { .. });
+    let is_spoilt = matches!(&error.problem, Problem::UnreadableAnswer { reason } if reason == MALFORMED);
     error.class == FailureClass::Permanent || is_spoilt
 }
 

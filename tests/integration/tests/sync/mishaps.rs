@@ -6,6 +6,8 @@ use std::time::Duration;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::Problem;
+use calfleet_service::overview;
+use calfleet_service::status::Health;
 use calfleet_store::apply::{self, Applied, CalendarKey, PageWrites, Stamp, Touched};
 use calfleet_store::{Priority, calendar_sync};
 
@@ -20,6 +22,7 @@ on_both_databases![
     what_could_not_be_read_is_read_again_with_the_daily_comparison,
     a_run_that_dies_after_reading_singly_leaves_its_calendar_due,
     the_wait_for_the_next_poll_is_drawn_once,
+    a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -157,4 +160,26 @@ async fn the_wait_for_the_next_poll_is_drawn_once(on: Backend) {
 
     assert_eq!(finish.next, world.progress("work").await.due_at);
     assert!(finish.next > world.now().plus(Duration::from_secs(1)));
+}
+
+async fn a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late(on: Backend) {
+    let world = World::start(on).await;
+    world.server.add_calendar("work");
+    world.server.fill("work", 3);
+    world.server.state().poll_interval = Some(Duration::from_hours(6));
+
+    let finish = world.run_until_done().await;
+    world.run_until_done().await;
+
+    let due_at = world.progress("work").await.due_at;
+    assert!(due_at >= world.now().plus(Duration::from_hours(5)), "{finish:?}");
+    world.advance(3 * 3600);
+    assert_eq!(health(&world).await, Health::Healthy);
+    world.advance(4 * 3600);
+    assert_eq!(health(&world).await, Health::Delayed);
+}
+
+async fn health(world: &World) -> Health {
+    let view = overview::connection(&world.store, world.organization, world.connection, world.now()).await;
+    view.unwrap().unwrap().status.health
 }

@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) detail: DetailLevel,
     pub(crate) list_faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<Fault>,
+    /// How long it asks us to wait between polls.
+    pub(crate) poll_interval: Option<Duration>,
     /// What goes wrong when the calendars are listed.
     pub(crate) calendar_faults: VecDeque<Fault>,
     /// Pages that are answered before anything else, in this order; the last one ends its listing.
@@ -110,6 +112,7 @@ impl Server {
             detail: DetailLevel::Full,
             list_faults: VecDeque::new(),
             read_faults: VecDeque::new(),
+            poll_interval: None,
             calendar_faults: VecDeque::new(),
             script: VecDeque::new(),
             scripted_reads: BTreeMap::new(),
@@ -378,6 +381,10 @@ fn position(since: &Since) -> (Listing, usize, usize, Option<usize>) {
 impl Driver for Server {
     fn capabilities(&self) -> Capabilities {
         self.state().capabilities()
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        self.state().poll_interval
     }
 
     async fn probe(&self) -> Result<ProbeReport, DriverError> {

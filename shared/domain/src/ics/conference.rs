@@ -42,7 +42,8 @@ fn known(link: &str) -> Option<ConferenceType> {
     found.map(|(_, _, kind)| *kind)
 }
 
-fn conference(link: &str) -> Conference {
+/// The conference behind a link that is known to lead to one.
+pub fn conference(link: &str) -> Conference {
     let kind = known(link).unwrap_or(ConferenceType::Custom);
     Conference { kind, link: link.to_owned() }
 }
@@ -63,7 +64,7 @@ pub(crate) fn find(component: &Component<'_>, texts: [Option<&str>; 3]) -> Optio
         name.starts_with("CONF") || name.starts_with("X-GOOGLE-C") || name.starts_with("X-MICROSOFT-")
     };
     if !component.lines.iter().any(is_marked) {
-        return texts.into_iter().flatten().find_map(in_text);
+        return conference_in(texts);
     }
     let first = marked("CONFERENCE")
         .filter(has_video)
@@ -75,6 +76,11 @@ pub(crate) fn find(component: &Component<'_>, texts: [Option<&str>; 3]) -> Optio
     if let Some(link) = first {
         return Some(conference(&link));
     }
+    conference_in(texts)
+}
+
+/// The conference that the first link of a known host in these texts leads to: URL, location, description.
+pub fn conference_in(texts: [Option<&str>; 3]) -> Option<Conference> {
     texts.into_iter().flatten().find_map(in_text)
 }
 

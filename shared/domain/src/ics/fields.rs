@@ -3,6 +3,7 @@
 //! Repairs follow what clients show: an end before the start is dropped, an end on the day of the start is that
 //! day, an end of another kind than the start is fitted to it. Each is told in a warning.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
@@ -42,6 +43,53 @@ pub(crate) struct Part {
     pub(crate) position: usize,
 }
 
+impl Part {
+    fn new(fields: Fields) -> Self {
+        Self {
+            fields,
+            recurrence_id: None,
+            is_range: false,
+            rules: Vec::new(),
+            exception_rules: Vec::new(),
+            additions: Vec::new(),
+            exclusions: Vec::new(),
+            stamped: None,
+            position: 0,
+        }
+    }
+
+    fn check_instances(&self, limits: &Limits) -> Result<(), Fault> {
+        for (what, count) in [("additions", self.additions.len()), ("exclusions", self.exclusions.len())] {
+            if count > limits.instances {
+                return Err(Fault::TooManyInstances { what, count, limit: limits.instances });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `RRULE`, `EXRULE`, `RDATE` and `EXDATE` lines say of a series whose fields came in another form; other
+/// lines say nothing.
+pub(crate) fn recurring<'l>(
+    fields: Fields,
+    lines: impl Iterator<Item = &'l str>,
+    zones: &mut Zones,
+    limits: &Limits,
+    warnings: &mut Vec<String>,
+) -> Result<Part, Fault> {
+    let mut reading =
+        Reading { part: Part::new(fields), zones, warnings, attendees: Vec::new(), seen: BTreeSet::new() };
+    for text in lines {
+        let line = Line::new(Cow::Borrowed(text.as_bytes()));
+        let name = line.name();
+        if matches!(name.as_ref(), "RRULE" | "EXRULE" | "RDATE" | "EXDATE") {
+            reading.time(&name, &line)?;
+        }
+    }
+    reading.part.check_instances(limits)?;
+    Ok(reading.part)
+}
+
 /// Reads a `VEVENT`.
 pub(crate) fn part(
     component: &Component<'_>,
@@ -54,17 +102,7 @@ pub(crate) fn part(
         .when(start_line, start_line.value(), warnings)
         .ok_or_else(|| Fault::BadStart(short(start_line.value())))?;
     let mut reading = Reading {
-        part: Part {
-            fields: Fields::new(start, End::Unspecified),
-            recurrence_id: None,
-            is_range: false,
-            rules: Vec::new(),
-            exception_rules: Vec::new(),
-            additions: Vec::new(),
-            exclusions: Vec::new(),
-            stamped: None,
-            position: 0,
-        },
+        part: Part::new(Fields::new(start, End::Unspecified)),
         zones,
         warnings,
         attendees: Vec::new(),
@@ -78,11 +116,7 @@ pub(crate) fn part(
     if attendees.len() > limits.attendees {
         return Err(Fault::TooManyAttendees { count: attendees.len(), limit: limits.attendees });
     }
-    for (what, count) in [("additions", part.additions.len()), ("exclusions", part.exclusions.len())] {
-        if count > limits.instances {
-            return Err(Fault::TooManyInstances { what, count, limit: limits.instances });
-        }
-    }
+    part.check_instances(limits)?;
     let fields = &mut part.fields;
     fields.attendees = guests::normalise(attendees);
     fields.categories.sort_unstable();

@@ -14,6 +14,7 @@ mod fault;
 mod fields;
 mod guests;
 mod line;
+mod lines;
 mod parse;
 mod patch;
 mod reminders;
@@ -22,6 +23,8 @@ mod timezones;
 mod value;
 mod write;
 
+pub use conference::{conference, conference_in};
+pub use lines::{LinesError, master};
 pub use parse::{Document, Item, ReadObject, read};
 pub use patch::patch;
 pub use write::write;

@@ -14,8 +14,8 @@ use chrono_tz::Tz;
 
 use super::Limits;
 use super::fault::Fault;
-use super::fields::Part;
-use super::timezones::warn_once;
+use super::fields::{self, Part};
+use super::timezones::{Zones, warn_once};
 use crate::clock::Timestamp;
 use crate::model::{
     Body, End, Event, Fields, Master, Override, RecurrenceId, Rule, Series, Status, Uid, When,
@@ -68,10 +68,25 @@ pub(crate) fn event(
     }
     let body = match master {
         Some(master) if is_single(&master) && overrides.is_empty() => Body::Single(master.fields),
-        Some(master) => Body::Series(series(master, overrides, reading, warnings)),
+        Some(master) => {
+            let (master, overrides) = series(master, overrides, reading, warnings);
+            Body::Series(Series { master: Some(master), overrides })
+        }
         None => Body::Series(Series { master: None, overrides: orphans(overrides, warnings) }),
     };
     Ok((Event { uid, body }, changed_at))
+}
+
+/// The master of a series whose rule, additions and exclusions come as property lines, as Google keeps them.
+pub(crate) fn master<'l>(
+    fields: Fields,
+    lines: impl Iterator<Item = &'l str>,
+    reading: Reading<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Master, Fault> {
+    let mut zones = Zones::new(Vec::new(), reading.zone);
+    let part = fields::recurring(fields, lines, &mut zones, reading.limits, warnings)?;
+    Ok(series(part, Vec::new(), reading, warnings).0)
 }
 
 fn is_single(master: &Part) -> bool {
@@ -105,7 +120,12 @@ fn over(fields: Fields) -> Override {
     }
 }
 
-fn series(part: Part, overrides: Vec<Part>, reading: Reading<'_>, warnings: &mut Vec<String>) -> Series {
+fn series(
+    part: Part,
+    overrides: Vec<Part>,
+    reading: Reading<'_>,
+    warnings: &mut Vec<String>,
+) -> (Master, BTreeMap<RecurrenceId, Override>) {
     let start = part.fields.start.clone();
     let rules = rules(&part, reading.zone, warnings);
     let mut master =
@@ -140,7 +160,7 @@ fn series(part: Part, overrides: Vec<Part>, reading: Reading<'_>, warnings: &mut
         !is_cancelled
     });
     master.exclusions = exclusions;
-    Series { master: Some(master), overrides }
+    (master, overrides)
 }
 
 fn rules(part: &Part, zone: Option<Tz>, warnings: &mut Vec<String>) -> Vec<Rule> {

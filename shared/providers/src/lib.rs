@@ -7,6 +7,10 @@
 pub mod caldav;
 pub mod driver;
 pub mod feed;
+pub mod google;
+mod html;
 pub mod http;
+pub mod notification;
+pub mod problem;
 pub mod registry;
 pub mod surroundings;

@@ -14,6 +14,7 @@ use crate::caldav::driver::CaldavDriver;
 use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
 use crate::feed::driver::FeedDriver;
+use crate::google::driver::GoogleDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
 use crate::surroundings::{Endpoints, Surroundings};
@@ -35,10 +36,47 @@ pub struct Provider {
     pub authentications: &'static [Authentication],
     /// Whether events can be written.
     pub writes: bool,
+    /// What a person is asked to allow; empty where nothing is asked by OAuth.
+    pub scopes: Scopes,
 }
+
+/// What a person is asked to allow (RFC 6749 §3.3), as the provider spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes {
+    /// Always: to tell accounts apart.
+    pub identity: &'static [&'static str],
+    /// For reading calendars.
+    pub read: &'static [&'static str],
+    /// For reading and writing them.
+    pub write: &'static [&'static str],
+}
+
+impl Scopes {
+    /// Nothing is asked by OAuth.
+    pub const NONE: Self = Self { identity: &[], read: &[], write: &[] };
+}
+
+/// What Google is asked for (`Choose Google Calendar API scopes`): the narrowest with which everything works.
+const GOOGLE_SCOPES: Scopes = Scopes {
+    identity: &["openid", "email"],
+    read: &["https://www.googleapis.com/auth/calendar.readonly"],
+    write: &[
+        "https://www.googleapis.com/auth/calendar.events",
+        "https://www.googleapis.com/auth/calendar.calendarlist.readonly",
+    ],
+};
 
 /// The providers that can be connected.
 pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        kind: ProviderKind::Google,
+        label: "Google Calendar",
+        summary: "Calendars of Google accounts, personal and of Google Workspace.",
+        address_hint: "",
+        authentications: &[Authentication::Oauth],
+        writes: false,
+        scopes: GOOGLE_SCOPES,
+    },
     Provider {
         kind: ProviderKind::Caldav,
         label: "CalDAV",
@@ -46,6 +84,7 @@ pub const PROVIDERS: &[Provider] = &[
         address_hint: "https://dav.example.com/ or your mail address",
         authentications: &[Authentication::Password, Authentication::Bearer, Authentication::None],
         writes: true,
+        scopes: Scopes::NONE,
     },
     Provider {
         kind: ProviderKind::Feed,
@@ -54,6 +93,7 @@ pub const PROVIDERS: &[Provider] = &[
         address_hint: "https://www.example.com/calendar.ics",
         authentications: &[Authentication::None, Authentication::Password],
         writes: false,
+        scopes: Scopes::NONE,
     },
 ];
 
@@ -153,8 +193,12 @@ impl Registry {
                 Ok(Arc::new(CaldavDriver::open(account, &self.surroundings)))
             }
             ProviderKind::Feed => Ok(Arc::new(FeedDriver::open(account, &self.surroundings))),
-            other @ (ProviderKind::Google | ProviderKind::Microsoft) => {
-                let action = format!("be connected yet ({other})");
+            ProviderKind::Google => {
+                self.surroundings.client.check(OPEN, &self.surroundings.endpoints.google)?;
+                Ok(Arc::new(GoogleDriver::open(account, &self.surroundings)))
+            }
+            ProviderKind::Microsoft => {
+                let action = format!("be connected yet ({})", ProviderKind::Microsoft);
                 Err(DriverError::new(OPEN, FailureClass::Permanent, Problem::Unsupported { action }))
             }
         }

@@ -64,7 +64,7 @@ pub(crate) fn of_status(
 }
 
 /// How long the server asks us to wait (RFC 9110 §10.2.3); `None` where it does not say.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -1,0 +1,21 @@
+//! Google Calendar API v3.
+//!
+//! What is sent is built in [`request`], what comes back is read by [`wire`] and turned into our nouns by
+//! [`normalise`] and [`fields`]; refusals become classes in [`error`], cursors are written in [`cursor`], and
+//! pushes are read by [`notification`]. All of that is pure. [`exchange`] sends, [`reading`] says in which order events are read singly,
+//! and [`driver`] puts it behind the trait.
+//!
+//! Masters and the instances that depart from them are objects of their own here (`singleEvents=false`): an
+//! unlimited series would else come as hundreds of instances, and one change of it as hundreds of changes.
+
+pub mod driver;
+pub mod notification;
+
+mod cursor;
+mod error;
+mod exchange;
+mod fields;
+mod normalise;
+mod reading;
+mod request;
+mod wire;

@@ -1,0 +1,253 @@
+//! Builds requests of the Calendar API v3: method, path, parameters and body, nothing about credentials.
+
+use bytes::Bytes;
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::failure::FailureClass;
+use chrono::SecondsFormat;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::cursor::GoogleCursor;
+use crate::driver::{DriverError, Problem, Watch, WatchRequest};
+
+/// What every listing that ends in a sync token asks for. Google wants the same with each of its pages and with
+/// the token later, so a cursor remembers them.
+///
+/// - Masters and exceptions, not instances.
+/// - Birthdays are left out: Google makes one for each contact; they are nobody's time, cannot be moved, and would
+///   show people's contacts to the application.
+/// - Pages of 500: what one transaction of ours takes. Google may answer with fewer.
+/// - `showDeleted` is left to Google: deletions always come with a token, and without one there is nothing to
+///   delete; cancelled instances come either way.
+/// - `maxAttendees` is never sent: a list that is cut short could be written back.
+const LISTING: [(&str, &str); 7] = [
+    ("singleEvents", "false"),
+    ("maxResults", "500"),
+    ("eventTypes", "default"),
+    ("eventTypes", "focusTime"),
+    ("eventTypes", "fromGmail"),
+    ("eventTypes", "outOfOffice"),
+    ("eventTypes", "workingLocation"),
+];
+
+/// Longest life that is asked for a channel: what Google gives at most.
+const MOST_TTL_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Which parameters listings are made with: changes when [`LISTING`] does.
+pub(super) fn parameters_id() -> String {
+    let mut hash = Sha256::new();
+    for (name, value) in LISTING {
+        hash.update(name);
+        hash.update("=");
+        hash.update(value);
+        hash.update("&");
+    }
+    hex::encode(hash.finalize()).chars().take(8).collect()
+}
+
+/// Where the API is, and on whose behalf nothing is known here.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    /// Calendar API v3, with a slash at its end.
+    pub(super) base: Url,
+}
+
+impl Api {
+    /// `calendarList.list`.
+    pub(super) fn list_calendars(
+        &self,
+        operation: &'static str,
+        page: Option<&str>,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["users", "me", "calendarList"])?;
+        url.query_pairs_mut().append_pair("maxResults", "250").append_pair("showHidden", "false");
+        if let Some(page) = page {
+            url.query_pairs_mut().append_pair("pageToken", page);
+        }
+        get(operation, &url)
+    }
+
+    /// `calendarList.get`.
+    pub(super) fn get_calendar(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+    ) -> Result<Request<Bytes>, DriverError> {
+        get(operation, &self.url(operation, &["users", "me", "calendarList", calendar])?)
+    }
+
+    /// `events.list`, a page of a listing that ends in a sync token.
+    pub(super) fn list_events(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        cursor: &GoogleCursor,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events"])?;
+        url.query_pairs_mut().extend_pairs(LISTING);
+        if let Some(token) = &cursor.sync {
+            url.query_pairs_mut().append_pair("syncToken", token);
+        }
+        if let Some(page) = &cursor.page {
+            url.query_pairs_mut().append_pair("pageToken", page);
+        }
+        get(operation, &url)
+    }
+
+    /// `events.list` of everything with one UID, deleted instances included.
+    pub(super) fn list_series(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        uid: &str,
+        page: Option<&str>,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events"])?;
+        url.query_pairs_mut()
+            .append_pair("iCalUID", uid)
+            .append_pair("showDeleted", "true")
+            .append_pair("singleEvents", "false")
+            .append_pair("maxResults", "500");
+        if let Some(page) = page {
+            url.query_pairs_mut().append_pair("pageToken", page);
+        }
+        get(operation, &url)
+    }
+
+    /// `events.list` of what touches `[from, until)`: ids only.
+    pub(super) fn list_within(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        (from, until): (Timestamp, Timestamp),
+        page: Option<&str>,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events"])?;
+        url.query_pairs_mut().extend_pairs(LISTING);
+        url.query_pairs_mut().append_pair("fields", "items(id,recurringEventId,status),nextPageToken");
+        for (name, instant) in [("timeMin", from), ("timeMax", until)] {
+            if let Some(instant) = instant.to_utc() {
+                url.query_pairs_mut().append_pair(name, &instant.to_rfc3339_opts(SecondsFormat::Secs, true));
+            }
+        }
+        if let Some(page) = page {
+            url.query_pairs_mut().append_pair("pageToken", page);
+        }
+        get(operation, &url)
+    }
+
+    /// `events.get`.
+    pub(super) fn get_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        event: &str,
+    ) -> Result<Request<Bytes>, DriverError> {
+        get(operation, &self.url(operation, &["calendars", calendar, "events", event])?)
+    }
+
+    /// `events.watch`: of what listings show, for as long as is wanted.
+    pub(super) fn watch(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        wanted: &WatchRequest,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events", "watch"])?;
+        let types = LISTING.into_iter().filter(|(name, _)| *name == "eventTypes");
+        url.query_pairs_mut().extend_pairs(types);
+        let ttl = wanted.until.since(now).as_secs().min(MOST_TTL_SECONDS);
+        let body = json!({
+            "id": wanted.id.to_string(),
+            "type": "web_hook",
+            "address": wanted.url.as_str(),
+            "token": wanted.secret.expose_secret(),
+            "params": { "ttl": ttl.to_string() },
+        });
+        post(operation, &url, &body)
+    }
+
+    /// `channels.stop`.
+    pub(super) fn stop(&self, operation: &'static str, watch: &Watch) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["channels", "stop"])?;
+        let body = json!({ "id": watch.id, "resourceId": watch.resource.as_deref().unwrap_or_default() });
+        post(operation, &url, &body)
+    }
+
+    fn url(&self, operation: &'static str, segments: &[&str]) -> Result<Url, DriverError> {
+        let invalid = || {
+            let problem = Problem::InvalidUrl { reason: "an id cannot be part of an address".to_owned() };
+            DriverError::new(operation, FailureClass::Permanent, problem)
+        };
+        // Such segments would be taken for steps up and down.
+        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return Err(invalid());
+        }
+        let mut url = self.base.clone();
+        url.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().extend(segments);
+        url.query_pairs_mut().append_pair("prettyPrint", "false");
+        Ok(url)
+    }
+}
+
+fn get(operation: &'static str, url: &Url) -> Result<Request<Bytes>, DriverError> {
+    build(operation, Method::GET, url, Bytes::new())
+}
+
+fn post(operation: &'static str, url: &Url, body: &serde_json::Value) -> Result<Request<Bytes>, DriverError> {
+    let mut request = build(operation, Method::POST, url, Bytes::from(body.to_string()))?;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(request)
+}
+
+fn build(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    body: Bytes,
+) -> Result<Request<Bytes>, DriverError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .body(body);
+    request.map_err(|error| {
+        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
+        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api() -> Api {
+        Api { base: Url::parse("https://www.googleapis.com/calendar/v3/").unwrap() }
+    }
+
+    #[test]
+    fn ids_are_encoded_into_paths_and_tokens_into_queries() {
+        let cursor = GoogleCursor::new(Some("a=b&c".to_owned()), Some("p 2".to_owned()));
+
+        let request = api().list_events("x", "en.usa#holiday@group.v.calendar.google.com", &cursor).unwrap();
+
+        let uri = request.uri().to_string();
+        assert!(uri.contains("/calendars/en.usa%23holiday@group.v.calendar.google.com/events?"), "{uri}");
+        assert!(uri.ends_with("&syncToken=a%3Db%26c&pageToken=p+2"), "{uri}");
+        assert!(!uri.contains("showDeleted"), "{uri}");
+    }
+
+    #[test]
+    fn an_id_that_would_leave_its_place_is_refused() {
+        for id in ["", ".", ".."] {
+            assert!(api().get_event("x", "ada@example.com", id).is_err(), "{id:?}");
+        }
+        let kept = api().get_event("x", "ada@example.com", "../../users").unwrap();
+        assert!(kept.uri().path().ends_with("/events/..%2F..%2Fusers"), "{}", kept.uri());
+    }
+}

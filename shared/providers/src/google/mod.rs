@@ -15,6 +15,8 @@ mod cursor;
 mod error;
 mod exchange;
 mod fields;
+#[cfg(test)]
+mod hostile;
 mod normalise;
 mod reading;
 mod request;

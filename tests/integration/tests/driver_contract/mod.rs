@@ -3,6 +3,7 @@
 
 mod failures;
 mod feeds;
+mod google;
 mod habits;
 mod mirror;
 mod real_servers;

@@ -23,6 +23,7 @@ mod auth;
 mod caldav;
 mod clock;
 mod control;
+mod courier;
 mod edit;
 mod error;
 mod exchange;
@@ -30,6 +31,8 @@ mod faults;
 mod feed;
 mod generator;
 mod ical;
+mod mail;
+mod oauth;
 mod request_log;
 mod server;
 mod shared;
@@ -56,13 +59,16 @@ pub use caldav::profile::{
 };
 pub use clock::SandboxClock;
 pub use control::{Control, StoredResource};
+pub use courier::{Delivery, NotificationHabits};
 pub use edit::{Change, Edit, Mutation};
 pub use error::SandboxError;
 pub use faults::{Fault, FaultRule, RetryAfter};
 pub use feed::{FeedSpec, FeedState, UidHabit};
 pub use generator::GeneratorPlan;
+pub use mail::{Mail, MailKind};
 pub use request_log::{RequestEntry, RequestLog};
 
+use courier::Courier;
 use server::{Line, Socket};
 use shared::Shared;
 
@@ -117,7 +123,9 @@ impl Sandbox {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let url = format!("http://{address}");
-        let shared = Arc::new(Shared::new(options.seed, options.profile, options.clock, url));
+        let (courier, parcels) = Courier::new();
+        let shared =
+            Arc::new(Shared::new(options.seed, options.profile, options.clock, url, courier.clone()));
         let control = Control { shared: Arc::clone(&shared) };
         let app = Router::new()
             .fallback(exchange::exchange)
@@ -125,6 +133,7 @@ impl Sandbox {
             .nest("/control", control::http::routes(control.clone()))
             .into_make_service_with_connect_info::<Line>();
         let stopping = shared.stopping.clone();
+        tokio::spawn(courier.run(parcels, stopping.clone()));
         let serving = axum::serve(Socket(listener), app)
             .with_graceful_shutdown(stopping.cancelled_owned())
             .into_future();

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caldav::profile::Profile;
 use crate::clock::SandboxClock;
+use crate::courier::Courier;
 use crate::faults::Faults;
 use crate::request_log::RequestLog;
 use crate::world::World;
@@ -16,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) clock: SandboxClock,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    pub(crate) courier: Courier,
     /// Cancelled when the sandbox shuts down.
     pub(crate) stopping: CancellationToken,
     pub(crate) seed: u64,
@@ -25,12 +27,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(seed: u64, profile: Profile, clock: SandboxClock, url: String) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        profile: Profile,
+        clock: SandboxClock,
+        url: String,
+        courier: Courier,
+    ) -> Self {
         Self {
-            world: Mutex::new(World::new(seed, profile.clone())),
+            world: Mutex::new(World::new(seed, profile.clone(), courier.clone())),
             clock,
             faults: Faults::default(),
             log: RequestLog::default(),
+            courier,
             stopping: CancellationToken::new(),
             seed,
             profile,
@@ -45,7 +54,8 @@ impl Shared {
 
     /// Back to the beginning: no accounts, feeds, faults or requests.
     pub(crate) fn reset(&self) {
-        *self.world() = World::new(self.seed, self.profile.clone());
+        *self.world() = World::new(self.seed, self.profile.clone(), self.courier.clone());
+        self.courier.reset();
         self.faults.clear();
         self.log.clear();
         self.clock.reset();

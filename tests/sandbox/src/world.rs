@@ -6,11 +6,13 @@ use crate::auth::Nonces;
 use crate::caldav::account::{Account, AccountSpec};
 use crate::caldav::calendar::{Calendar, CalendarSpec, Incoming};
 use crate::caldav::profile::Profile;
+use crate::courier::Courier;
 use crate::edit::Edit;
 use crate::error::SandboxError;
 use crate::feed::Feed;
 use crate::generator::{self, Sample};
 use crate::ical::{self, Facts};
+use crate::mail::MailSink;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -19,16 +21,21 @@ pub(crate) struct World {
     pub(crate) nonces: Nonces,
     /// Habits of accounts that have none of their own, and towards strangers.
     pub(crate) profile: Profile,
+    /// The way out of notifications.
+    pub(crate) courier: Courier,
+    pub(crate) mail: MailSink,
     eras: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, profile: Profile) -> Self {
+    pub(crate) fn new(seed: u64, profile: Profile, courier: Courier) -> Self {
         Self {
             accounts: BTreeMap::new(),
             feeds: BTreeMap::new(),
             nonces: Nonces::new(seed),
             profile,
+            courier,
+            mail: MailSink::default(),
             eras: 0,
         }
     }

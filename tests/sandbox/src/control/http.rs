@@ -13,6 +13,8 @@
 //! | `GET/POST/DELETE faults` | [`FaultRule`]s waiting, one more, none |
 //! | `GET/DELETE requests` | the log, forget it |
 //! | `PUT/DELETE feeds/{f}`, `PUT/DELETE feeds/{f}/items/{name}` | [`FeedSpec`], its items |
+//! | `GET/DELETE mails` | the mail that would have been sent, forget it |
+//! | `GET/PUT notifications` | what was sent to watchers, [`NotificationHabits`] from now on |
 //! | `GET profiles`, `POST clock {shift_ms}`, `POST reset` | presets, time, the beginning |
 
 use axum::extract::{Path, State};
@@ -27,6 +29,7 @@ use super::Control;
 use crate::caldav::account::AccountSpec;
 use crate::caldav::calendar::{Access, CalendarSpec, Reach};
 use crate::caldav::profile::Profile;
+use crate::courier::NotificationHabits;
 use crate::edit::Edit;
 use crate::error::SandboxError;
 use crate::faults::FaultRule;
@@ -52,6 +55,8 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/requests", get(list_requests).delete(clear_requests))
         .route("/feeds/{feed}", put(set_feed).delete(remove_feed))
         .route("/feeds/{feed}/items/{name}", put(put_in_feed).delete(remove_from_feed))
+        .route("/mails", get(list_mails).delete(clear_mails))
+        .route("/notifications", get(list_notifications).put(set_notification_habits))
         .route("/profiles", get(list_profiles))
         .route("/clock", get(read_clock).post(shift_clock))
         .route("/reset", post(reset))
@@ -285,6 +290,27 @@ async fn remove_from_feed(
 ) -> Answered {
     control.remove_from_feed(&feed, &name)?;
     Ok(done())
+}
+
+async fn list_mails(State(control): State<Control>) -> Json<Value> {
+    Json(json!({ "mails": control.mails() }))
+}
+
+async fn clear_mails(State(control): State<Control>) -> Json<Value> {
+    control.clear_mails();
+    done()
+}
+
+async fn list_notifications(State(control): State<Control>) -> Json<Value> {
+    Json(json!({ "notifications": control.deliveries() }))
+}
+
+async fn set_notification_habits(
+    State(control): State<Control>,
+    Json(habits): Json<NotificationHabits>,
+) -> Json<Value> {
+    control.set_notification_habits(habits);
+    done()
 }
 
 async fn list_profiles() -> Json<Value> {

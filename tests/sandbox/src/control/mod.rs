@@ -14,11 +14,13 @@ use crate::caldav::calendar::{Access, CalendarSpec, Reach};
 use crate::caldav::encode;
 use crate::caldav::profile::Profile;
 use crate::clock::SandboxClock;
+use crate::courier::{Delivery, NotificationHabits};
 use crate::edit::{Edit, Mutation};
 use crate::error::SandboxError;
 use crate::faults::{Fault, FaultRule};
 use crate::feed::{Feed, FeedSpec};
 use crate::generator::{self, GeneratorPlan};
+use crate::mail::Mail;
 use crate::request_log::RequestLog;
 use crate::shared::Shared;
 
@@ -279,6 +281,26 @@ impl Control {
     /// When there is no such calendar.
     pub fn expire_tokens(&self, account: &str, calendar: &str) -> Result<(), SandboxError> {
         self.shared.world().expire_tokens(account, calendar)
+    }
+
+    /// The mail that providers would have sent, oldest first.
+    pub fn mails(&self) -> Vec<Mail> {
+        self.shared.world().mail.all().to_vec()
+    }
+
+    /// Forgets that mail.
+    pub fn clear_mails(&self) {
+        self.shared.world().mail.clear();
+    }
+
+    /// Changes what happens to notifications from now on.
+    pub fn set_notification_habits(&self, habits: NotificationHabits) {
+        self.shared.courier.set_habits(habits);
+    }
+
+    /// The notifications that were sent, and what their receivers said.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.courier.deliveries()
     }
 
     /// Lets requests go wrong.

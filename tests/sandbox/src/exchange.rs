@@ -19,7 +19,7 @@ use crate::faults::{Fault, RetryAfter, Twist};
 use crate::request_log::{InFlight, RequestEntry};
 use crate::server::Line;
 use crate::shared::Shared;
-use crate::{feed, spoil};
+use crate::{feed, google, spoil};
 
 /// Largest request body taken; a whole calendar in one multiget request stays below it.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -47,7 +47,11 @@ pub(crate) async fn exchange(
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
         return wire(&shared, Answer::status(StatusCode::PAYLOAD_TOO_LARGE), None);
     };
-    let account = caldav::account_of(&shared.world(), &head);
+    let account = if head.uri.path().starts_with(google::ROOT) {
+        google::account_of(&shared.world(), &head, shared.clock.now())
+    } else {
+        caldav::account_of(&shared.world(), &head)
+    };
     let in_flight = account.as_deref().map(|account| shared.log.enter(account));
     let faults = shared.faults.strike(head.method.as_str(), head.uri.path(), &body);
     for fault in &faults {
@@ -116,7 +120,9 @@ fn decide(
     let now = shared.clock.now();
     let answer = {
         let mut world = shared.world();
-        if head.uri.path().starts_with("/feeds/") {
+        if head.uri.path().starts_with(google::ROOT) {
+            google::answer(&mut world, head, body, (&twist, &shared.url), now)
+        } else if head.uri.path().starts_with("/feeds/") {
             feed::answer(&mut world, head, now)
         } else {
             caldav::answer(&mut world, head, body, &twist, now)
@@ -131,7 +137,11 @@ fn instead(shared: &Shared, head: &Parts, fault: &Fault) -> Option<Outcome> {
         Fault::CutBefore => return Some(Outcome::Cut),
         Fault::Status { code, retry_after } => {
             let status = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let answer = Answer::plain(status, "made to fail");
+            let answer = if head.uri.path().starts_with(google::ROOT) {
+                google::error::ApiError::made(*code, None).answer()
+            } else {
+                Answer::plain(status, "made to fail")
+            };
             match retry_after {
                 None => answer,
                 Some(RetryAfter::Seconds(seconds)) => answer.header(RETRY_AFTER, &seconds.to_string()),
@@ -140,6 +150,10 @@ fn instead(shared: &Shared, head: &Parts, fault: &Fault) -> Option<Outcome> {
                     answer.header(RETRY_AFTER, &clock::http_date(at))
                 }
             }
+        }
+        Fault::Refused { code, reason } => google::error::ApiError::made(*code, Some(reason)).answer(),
+        Fault::Unauthorized if head.uri.path().starts_with(google::ROOT) => {
+            google::error::ApiError::unauthorized().answer()
         }
         Fault::Unauthorized => caldav::challenge(&mut shared.world(), head),
         Fault::Redirect { code, location } => {

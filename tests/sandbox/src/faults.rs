@@ -35,6 +35,13 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<RetryAfter>,
     },
+    /// A refusal by the provider, with its own word for the reason, such as `quotaExceeded`.
+    Refused {
+        /// The status code.
+        code: u16,
+        /// The reason.
+        reason: String,
+    },
     /// 401 with a challenge, as of a token that ran out.
     Unauthorized,
     /// A redirect.

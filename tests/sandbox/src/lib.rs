@@ -30,6 +30,7 @@ mod exchange;
 mod faults;
 mod feed;
 mod generator;
+mod google;
 mod ical;
 mod mail;
 mod oauth;
@@ -65,6 +66,9 @@ pub use error::SandboxError;
 pub use faults::{Fault, FaultRule, RetryAfter};
 pub use feed::{FeedSpec, FeedState, UidHabit};
 pub use generator::GeneratorPlan;
+pub use google::account::{GoogleAccountSpec, GoogleRole};
+pub use google::control::GoogleControl;
+pub use google::{ConferenceHabit, GoogleHabits};
 pub use mail::{Mail, MailKind};
 pub use request_log::{RequestEntry, RequestLog};
 

@@ -11,6 +11,7 @@ use crate::edit::Edit;
 use crate::error::SandboxError;
 use crate::feed::Feed;
 use crate::generator::{self, Sample};
+use crate::google::Google;
 use crate::ical::{self, Facts};
 use crate::mail::MailSink;
 
@@ -24,6 +25,7 @@ pub(crate) struct World {
     /// The way out of notifications.
     pub(crate) courier: Courier,
     pub(crate) mail: MailSink,
+    pub(crate) google: Google,
     eras: u64,
 }
 
@@ -36,6 +38,7 @@ impl World {
             profile,
             courier,
             mail: MailSink::default(),
+            google: Google::new(seed),
             eras: 0,
         }
     }

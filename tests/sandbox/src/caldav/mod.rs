@@ -31,7 +31,7 @@ use profile::{Profile, WellKnown};
 use properties::Scribe;
 use xml::{DAV, Writer};
 
-pub(crate) use place::encode;
+pub(crate) use place::{decode, encode};
 pub(crate) use resource::push_folded;
 
 /// What OPTIONS and every answer say we can do; scheduling is not among it.

@@ -283,6 +283,10 @@ impl Control {
         self.shared.world().expire_tokens(account, calendar)
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The mail that providers would have sent, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         self.shared.world().mail.all().to_vec()

@@ -5,6 +5,7 @@
 //! and `decision` (`allow` or `deny`).
 
 use super::{field, form};
+use crate::caldav::xml::write_to;
 
 /// What the page shows.
 #[derive(Debug)]
@@ -56,16 +57,22 @@ impl Page<'_> {
         for (index, account) in self.accounts.iter().enumerate() {
             let checked = if index == 0 { " checked" } else { "" };
             let account = escaped(account);
-            accounts.push_str(&format!(
-                "<p><label><input type=\"radio\" name=\"account\" value=\"{account}\"{checked}> {account}</label></p>\n"
-            ));
+            write_to(
+                &mut accounts,
+                format_args!(
+                    "<p><label><input type=\"radio\" name=\"account\" value=\"{account}\"{checked}> {account}</label></p>\n"
+                ),
+            );
         }
         let mut scopes = String::new();
         for scope in &self.scopes {
             let scope = escaped(scope);
-            scopes.push_str(&format!(
-                "<p><label><input type=\"checkbox\" name=\"scope\" value=\"{scope}\" checked> {scope}</label></p>\n"
-            ));
+            write_to(
+                &mut scopes,
+                format_args!(
+                    "<p><label><input type=\"checkbox\" name=\"scope\" value=\"{scope}\" checked> {scope}</label></p>\n"
+                ),
+            );
         }
         let (provider, client, request) =
             (escaped(self.provider), escaped(self.client), escaped(self.request));

@@ -164,11 +164,6 @@ impl Tokens {
         self.refresh.values().any(|token| token.grant.account == account && token.grant.client == client)
     }
 
-    /// Forgets one refresh token; whether there was one.
-    pub(crate) fn forget_refresh(&mut self, text: &str) -> bool {
-        self.refresh.remove(text).is_some()
-    }
-
     /// Ends the whole grant that a token of either kind belongs to; whether there was one.
     pub(crate) fn revoke(&mut self, text: &str) -> bool {
         let token = self.refresh.get(text).or_else(|| self.access.get(text));

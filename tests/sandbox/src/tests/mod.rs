@@ -4,6 +4,7 @@ mod caldav;
 mod control;
 mod faults;
 mod feed;
+mod google;
 mod habits;
 
 use reqwest::{Client, Method, Response, StatusCode};

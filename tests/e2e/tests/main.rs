@@ -7,6 +7,7 @@ mod bad_input;
 mod canary;
 mod demo;
 mod fleet;
+mod google_clients;
 mod outage;
 mod provider;
 mod servers;

@@ -1,7 +1,7 @@
 //! Which real programs a run insists on.
 //!
 //! `CALFLEET_TEST_REQUIRE` is a list separated by commas: `redis,postgres,radicale,xandikos,python-caldav,dateutil,
-//! vdirsyncer,openssl`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
+//! vdirsyncer,openssl,python-google,node-clients`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -30,6 +30,10 @@ pub enum Program {
     Vdirsyncer,
     /// `openssl`: a server whose certificate nobody trusts.
     Openssl,
+    /// The Python packages `google-api-python-client` and `google-auth`.
+    PythonGoogle,
+    /// `node`, and the packages of `tests/e2e/clients/package-lock.json` beside that file.
+    NodeClients,
 }
 
 impl Program {
@@ -44,6 +48,8 @@ impl Program {
             Self::Dateutil => "dateutil",
             Self::Vdirsyncer => "vdirsyncer",
             Self::Openssl => "openssl",
+            Self::PythonGoogle => "python-google",
+            Self::NodeClients => "node-clients",
         }
     }
 
@@ -57,6 +63,11 @@ impl Program {
             Self::Dateutil => python::has_modules("dateutil, icalendar"),
             Self::Vdirsyncer => python::has_modules("vdirsyncer"),
             Self::Openssl => runs(Command::new("openssl").arg("version")),
+            Self::PythonGoogle => python::has_modules("googleapiclient, google.oauth2"),
+            Self::NodeClients => {
+                python::repository_root().join("tests/e2e/clients/node_modules").is_dir()
+                    && runs(Command::new("node").arg("--version"))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod calendar;
 mod call;
 mod conference;
 pub(crate) mod control;
+pub(crate) mod control_http;
 mod directory;
 pub(crate) mod error;
 mod event;

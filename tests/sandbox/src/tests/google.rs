@@ -229,3 +229,26 @@ async fn quotas_and_made_refusals_speak_as_google_does() {
     assert_eq!(limited["error"]["errors"][0]["reason"], "userRateLimitExceeded");
     assert_eq!(refused["error"]["errors"][0]["reason"], "quotaExceeded");
 }
+
+#[tokio::test]
+async fn the_controls_over_http_make_accounts_and_edits_of_other_people() {
+    let bench = Bench::start().await;
+    let post = async |path: &str, body: Value| {
+        let url = format!("{}/control/google/{path}", bench.sandbox.url());
+        let request = bench.client.post(url).header("content-type", "application/json");
+        let text = request.body(body.to_string()).send().await.unwrap().text().await.unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+
+    post("accounts", json!({ "email": "eve@example.com" })).await;
+    let wish = json!({ "client": "app", "scopes": [SCOPE] });
+    let tokens = post("accounts/eve@example.com/tokens", wish).await;
+    let call = json!({ "method": "POST", "path": "calendars/primary/events", "body": meeting(9) });
+    let made = post("accounts/eve@example.com/calls", call).await;
+    let ended = post("accounts/eve@example.com/revoke", Value::Null).await;
+
+    assert!(tokens["access_token"].is_string());
+    assert_eq!(made["status"], 200);
+    assert_eq!(ended["done"], true);
+    assert_eq!(bench.sandbox.google().event_count("eve@example.com").unwrap(), 1);
+}

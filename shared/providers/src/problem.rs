@@ -70,6 +70,14 @@ pub enum Problem {
     /// 401 of a provider that is asked by OAuth.
     #[error("The provider no longer accepts our permission to see this account; connect it again.")]
     AccessRevoked,
+    /// The authorization server does not accept us as a client.
+    #[error(
+        "The provider does not accept this installation ({reason}); its operator has to look at the client id and secret."
+    )]
+    ClientRefused {
+        /// The provider's error code, such as `invalid_client`.
+        reason: String,
+    },
     /// The person did not allow all that is needed.
     #[error(
         "This account was connected without the permission to see its calendars; connect it again and leave every permission ticked."
@@ -187,6 +195,7 @@ impl Problem {
             Self::Timeout { .. } => "timeout",
             Self::WrongCredentials => "wrong_credentials",
             Self::AccessRevoked => "access_revoked",
+            Self::ClientRefused { .. } => "client_refused",
             Self::MissingScope => "missing_scope",
             Self::ApiNotEnabled => "api_not_enabled",
             Self::BlockedByAdministrator => "blocked_by_administrator",

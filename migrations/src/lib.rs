@@ -29,6 +29,8 @@ mod m20261120_092000_create_work;
 mod m20261120_092100_index_suspects;
 mod m20261121_090000_index_problems;
 mod m20261121_100000_create_occurrences;
+mod m20261121_110000_create_grants;
+mod m20261121_111000_create_connect_attempts;
 
 use std::error::Error;
 
@@ -67,6 +69,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_092100_index_suspects::Migration),
             Box::new(m20261121_090000_index_problems::Migration),
             Box::new(m20261121_100000_create_occurrences::Migration),
+            Box::new(m20261121_110000_create_grants::Migration),
+            Box::new(m20261121_111000_create_connect_attempts::Migration),
         ]
     }
 }

@@ -1,14 +1,11 @@
 //! Keys of applications: made once, shown once, kept as a hash.
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{ApiKeyId, OrganizationId};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::database::Store;
-use crate::doors::{self, DoorKind, SecretHash};
+use crate::doors::{self, DoorKind, NoRandomness, SecretHash};
 use crate::error::StoreError;
 use crate::transaction::{Row, Scope, Tx, to_json, values};
 
@@ -37,7 +34,7 @@ pub struct ApiKey {
 pub enum ApiKeyError {
     /// The machine has no random numbers.
     #[error("draw a random key")]
-    NoRandomness,
+    NoRandomness(#[from] NoRandomness),
     /// The database failed.
     #[error("create an API key")]
     Store(#[from] StoreError),
@@ -55,9 +52,7 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<SecretString, ApiKeyError> {
     let operation = "create an API key";
-    let mut random = [0_u8; 32];
-    SystemRandom::new().fill(&mut random).map_err(|_| ApiKeyError::NoRandomness)?;
-    let key = SecretString::from(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)));
+    let key = doors::new_secret(PREFIX)?;
     let hash = SecretHash::of(DoorKind::ApiKey, key.expose_secret().as_bytes());
     let organization = tx.organization(operation)?;
     let scopes = to_json(operation, "scopes", scopes)?;

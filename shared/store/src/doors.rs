@@ -3,14 +3,33 @@
 //! A key, a feed's or a notification's address arrives before any organization is known, so its hash is looked up
 //! by the fleet. Everything else about it is then read inside that organization.
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::OrganizationId;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::transaction::{Tx, values};
+
+/// The machine has no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("draw a random secret")]
+pub struct NoRandomness;
+
+/// A new secret to be presented at a door: `prefix` and 32 random bytes as text.
+///
+/// # Errors
+/// When the machine has no random numbers.
+pub fn new_secret(prefix: &str) -> Result<SecretString, NoRandomness> {
+    let mut random = [0_u8; 32];
+    SystemRandom::new().fill(&mut random).map_err(|_| NoRandomness)?;
+    Ok(SecretString::from(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))))
+}
 
 /// What a door leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +38,10 @@ pub enum DoorKind {
     Organization,
     /// A key of an application.
     ApiKey,
+    /// The state that a consent page was opened with.
+    ConnectState,
+    /// The one-time id that leads from a consent page back to whoever began.
+    ConnectTicket,
 }
 
 impl DoorKind {
@@ -27,6 +50,8 @@ impl DoorKind {
         match self {
             Self::Organization => "organization",
             Self::ApiKey => "api_key",
+            Self::ConnectState => "connect_state",
+            Self::ConnectTicket => "connect_ticket",
         }
     }
 }

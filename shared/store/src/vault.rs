@@ -235,6 +235,45 @@ pub async fn open(
     Ok(Some(Opened { secret, generation: stored.generation }))
 }
 
+/// A sealed value that stands in another table than `secrets`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Under which key.
+    pub key_id: String,
+    /// Nonce, sealed text and tag.
+    pub bytes: Vec<u8>,
+}
+
+/// Seals a value for a column of a row elsewhere; `field` names table and column.
+///
+/// # Errors
+/// When the cipher fails.
+pub fn seal_beside(
+    ring: &KeyRing,
+    organization_id: OrganizationId,
+    row: uuid::Uuid,
+    field: &'static str,
+    secret: &SecretString,
+) -> Result<Sealed, VaultError> {
+    let place = Place { organization_id, connection_id: ConnectionId(row), field, generation: 0 };
+    Ok(Sealed { key_id: ring.current().to_owned(), bytes: ring.seal(&place, secret)? })
+}
+
+/// Opens what [`seal_beside`] sealed for the same row and column.
+///
+/// # Errors
+/// [`VaultError::Broken`] when it was sealed for another place, [`VaultError::UnknownKey`] when its key is gone.
+pub fn open_beside(
+    ring: &KeyRing,
+    organization_id: OrganizationId,
+    row: uuid::Uuid,
+    field: &'static str,
+    sealed: &Sealed,
+) -> Result<SecretString, VaultError> {
+    let place = Place { organization_id, connection_id: ConnectionId(row), field, generation: 0 };
+    ring.open(&sealed.key_id, &place, &sealed.bytes)
+}
+
 /// Erases all secrets of a connection; how many there were.
 ///
 /// # Errors

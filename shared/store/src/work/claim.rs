@@ -70,6 +70,46 @@ pub async fn claim(
     twice!(claim_once(store, &lanes, owner, now.plus(lease)))
 }
 
+const CLAIM_FREE: &str = "WITH {input}, wanted AS (
+        SELECT w.kind, w.target_id FROM input JOIN work w ON w.kind = input.kind
+            AND w.target_id = input.target_id AND w.organization_id = input.organization_id
+        WHERE w.state = 0 AND w.lease_until <= $3 ORDER BY w.kind, w.target_id {locked})
+    UPDATE work SET enqueued_until = 0, fence = fence + 1, due_at = 9223372036854775807,
+        lease_owner = $1, lease_until = $2
+    FROM wanted WHERE work.kind = wanted.kind AND work.target_id = wanted.target_id AND work.lease_until <= $3
+    RETURNING work.kind, work.target_id, organization_id, connection_id, fence, asked, attempt, deliveries, state";
+
+/// Takes the lease of one row without a hint, because another job needs what it does: `None` while somebody else
+/// holds it, and when it takes no part at present. It counts as no delivery: what it hangs on is the other job.
+///
+/// # Errors
+/// When the database fails; nothing is claimed then, or the lease runs out.
+pub async fn claim_free(
+    store: &Store,
+    row: HintedRow,
+    owner: LeaseOwner,
+    lease: Duration,
+    now: Timestamp,
+) -> Result<Option<Claim>, StoreError> {
+    twice!(claim_free_once(store, row, owner, now.plus(lease), now))
+}
+
+async fn claim_free_once(
+    store: &Store,
+    row: HintedRow,
+    owner: LeaseOwner,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Claim>, StoreError> {
+    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let input = keyed(std::iter::once(&row.key)).column("organization_id", [row.organization_id]);
+    let answer =
+        input.all(&tx, "claim free work", &spell(&tx, CLAIM_FREE), values![owner, until, now]).await?;
+    let claim = answer.first().map(|answer| read(answer, row.key, owner, row.lane)).transpose()?;
+    tx.commit().await?;
+    Ok(claim)
+}
+
 async fn claim_once(
     store: &Store,
     lanes: &BTreeMap<WorkKey, &HintedRow>,

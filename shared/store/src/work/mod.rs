@@ -25,7 +25,7 @@ use calfleet_domain::job::{Kind, Lane, WorkKey, WorkState};
 use calfleet_domain::model::{ConnectionId, OrganizationId};
 
 pub use self::ask::{Ticket, ask};
-pub use self::claim::{Claimed, HintedRow, claim, fence, renew};
+pub use self::claim::{Claimed, HintedRow, claim, claim_free, fence, renew};
 pub use self::count::{Count, counts, load, of_connection};
 pub use self::finish::{Finished, finish, release};
 pub use self::steer::{cancel, forget, free_all, hold, pause, resume, retry};

@@ -12,6 +12,7 @@ use calfleet_domain::model::{
 };
 use calfleet_runtime::config::Config;
 use calfleet_sandbox::{Sandbox, SandboxOptions};
+use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
 use calfleet_scheduler::serve;
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::{Actor, overview};
@@ -123,7 +124,7 @@ async fn connect(
         secret: None,
         ..account.clone()
     });
-    let (_, key) = admin::key::create(service, organization_id, "demo").await?;
+    let (_, key) = admin::key::create(service, organization_id, "demo", &[VIEW_ALL, CONNECT]).await?;
     print::line(&format!("\nOrganization {}: try", sample.organization))?;
     print::line(&format!(
         "  curl -s -H 'Authorization: Bearer {}' 'http://{address}/api/v1/connections'",

@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use calfleet_domain::clock::{Clock, Rng};
 use calfleet_domain::job::Kind;
-use calfleet_providers::http::HttpSettings;
+use calfleet_domain::model::ProviderKind;
+use calfleet_providers::caldav::services::DnsServices;
+use calfleet_providers::http::{HttpClient, HttpSettings};
+use calfleet_providers::oauth::{OauthClient, OauthSettings};
 use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
@@ -17,9 +20,11 @@ use calfleet_runtime::telemetry::Telemetry;
 use calfleet_scheduler::app::App;
 use calfleet_scheduler::tick::{TickSettings, Ticker};
 use calfleet_service::drivers::Drivers;
+use calfleet_service::service::SignIn;
+use calfleet_service::tokens::OauthClients;
 use calfleet_service::{Nudge, Service};
 use calfleet_store::{Options, Store};
-use calfleet_worker::jobs::{self, SyncConnection};
+use calfleet_worker::jobs::{self, RefreshToken, SyncConnection};
 use calfleet_worker::sync::SyncSettings;
 use calfleet_worker::{Frame, FrameSettings};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +36,9 @@ const CLOCK_CHECK: Duration = Duration::from_mins(1);
 
 /// A run of a sync gives its slot up by itself after `sync.turn_time`; this is for one that hangs in a listing.
 const LONGEST_SYNC: Duration = Duration::from_mins(20);
+
+/// A refresh is one request of at most 15 s.
+const LONGEST_REFRESH: Duration = Duration::from_mins(1);
 
 /// The parts of a program.
 #[derive(Debug, Clone)]
@@ -70,16 +78,20 @@ impl Parts {
         } else {
             Queue::Memory(MemoryQueue::new(rng.as_ref()))
         };
-        let accounts = Registry::new(
-            http_settings(&config),
+        let http = HttpClient::new(http_settings(&config))?;
+        let sign_in = Arc::new(sign_in(&config, &http)?);
+        let accounts = Registry::with_client(
+            http,
+            Arc::new(DnsServices),
             endpoints(&config),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&rng),
         );
         let ring = Arc::new(keys::ring(&config.vault, config.database.is_sqlite())?);
         let service = Service {
-            drivers: Drivers::new(store.clone(), ring, Arc::new(accounts?)),
+            drivers: Drivers::new(store.clone(), ring, Arc::new(accounts)),
             store,
+            sign_in,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rng: Arc::clone(&rng),
             nudge: Arc::new(Bell(queue.clone())),
@@ -154,11 +166,19 @@ impl Parts {
             renewal: work.renew_every,
             grace: work.drain,
         };
+        let tokens = self.service.tokens();
+        let refresh = RefreshToken {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            tokens: tokens.clone(),
+        };
         let sync = SyncConnection {
             store: self.service.store.clone(),
             clock: Arc::clone(&self.service.clock),
             rng: Arc::clone(&self.rng),
             drivers: self.service.drivers.clone(),
+            tokens: tokens.clone(),
             settings: SyncSettings {
                 full_sync_every: sync.full_sync_every,
                 calendars_every: sync.calendars_every,
@@ -173,7 +193,11 @@ impl Parts {
             queue: self.queue.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             rng: Arc::clone(&self.rng),
-            registry: jobs::Registry::default().with(Kind::Sync, LONGEST_SYNC, sync),
+            registry: jobs::Registry::default().with(Kind::Sync, LONGEST_SYNC, sync).with(
+                Kind::Refresh,
+                LONGEST_REFRESH,
+                refresh,
+            ),
             settings,
         }
     }
@@ -205,6 +229,31 @@ fn endpoints(config: &Config) -> Endpoints {
         window_past: microsoft.window_past,
         window_future: microsoft.window_future,
     }
+}
+
+/// Our OAuth clients, as far as they are set up.
+fn sign_in(config: &Config, http: &HttpClient) -> anyhow::Result<SignIn> {
+    let google = &config.providers.google;
+    let mut clients = OauthClients::default();
+    if let (false, Some(public)) = (google.client_id.is_empty(), &config.api.public_url) {
+        let settings = OauthSettings {
+            provider: ProviderKind::Google,
+            client_id: google.client_id.clone(),
+            client_secret: google.client_secret.clone(),
+            authorize_url: google.authorize_url.clone(),
+            token_url: google.token_url.clone(),
+            revoke_url: Some(google.revoke_url.clone()),
+            issuer: google.issuer.clone(),
+            jwks_url: google.jwks_url.clone(),
+            redirect_url: public.join("connect/google/callback").context("api.public_url cannot be used")?,
+            // offline: with a refresh token; consent: with one every time, not only the first
+            extra: [("access_type", "offline"), ("prompt", "consent"), ("include_granted_scopes", "true")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+        };
+        clients = clients.with(OauthClient::new(settings, http.clone()));
+    }
+    Ok(SignIn { clients, return_urls: config.api.return_urls.clone() })
 }
 
 /// The queue as the bell of the tick.

@@ -3,5 +3,6 @@
 
 pub mod api;
 pub mod app;
+mod connect;
 pub mod serve;
 pub mod tick;

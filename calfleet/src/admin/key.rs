@@ -1,7 +1,7 @@
 //! `admin key`: keys of applications.
 
 use calfleet_domain::model::ApiKeyId;
-use calfleet_scheduler::api::VIEW_ALL;
+use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
 use calfleet_service::Service;
 use calfleet_store::{Priority, Scope, api_keys};
 use secrecy::ExposeSecret;
@@ -16,6 +16,9 @@ pub(crate) enum Key {
     Create {
         /// What to call it.
         name: String,
+        /// It may connect accounts for the organization's users, too.
+        #[arg(long)]
+        connect: bool,
         #[command(flatten)]
         whose: Whose,
         #[command(flatten)]
@@ -42,9 +45,15 @@ pub(crate) enum Key {
 /// Carries it out.
 pub(super) async fn run(service: &Service, command: &Key) -> anyhow::Result<()> {
     match command {
-        Key::Create { name, whose, format } => {
+        Key::Create { name, connect, whose, format } => {
             let organization = whose.find(service, Makes::One).await?;
-            let (id, key) = create(service, organization, name).await?;
+            let (id, key) = create(
+                service,
+                organization,
+                name,
+                if *connect { &[VIEW_ALL, CONNECT] } else { &[VIEW_ALL] },
+            )
+            .await?;
             if format.json {
                 return print::json(&serde_json::json!({ "id": id, "key": key.expose_secret() }));
             }
@@ -83,15 +92,17 @@ pub(super) async fn run(service: &Service, command: &Key) -> anyhow::Result<()> 
     }
 }
 
-/// Makes a key that may read everything of an organization.
+/// Makes a key with these permissions.
 pub(crate) async fn create(
     service: &Service,
     organization: calfleet_domain::model::OrganizationId,
     name: &str,
+    scopes: &[&str],
 ) -> anyhow::Result<(ApiKeyId, secrecy::SecretString)> {
+    let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
     let id: ApiKeyId = service.id();
     let tx = service.store.begin(Scope::Organization(organization), Priority::Interactive).await?;
-    let key = api_keys::create(&tx, id, name, &[VIEW_ALL.to_owned()], service.now()).await?;
+    let key = api_keys::create(&tx, id, name, &scopes, service.now()).await?;
     tx.commit().await?;
     Ok((id, key))
 }

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::routing::get;
+use axum::routing::{get, post};
 use calfleet_runtime::config::api::ApiConfig;
 use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
@@ -19,8 +19,9 @@ mod events;
 pub mod health;
 mod parameters;
 pub mod problem;
+mod sign_in;
 
-pub use auth::VIEW_ALL;
+pub use auth::{CONNECT, VIEW_ALL};
 
 use problem::Problem;
 
@@ -32,6 +33,8 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
     let api = Router::new()
         .route("/connections", get(connections::list))
         .route("/connections/{id}", get(connections::read))
+        .route("/connections/{ticket}/confirm", post(sign_in::confirm))
+        .route("/calendar/{provider}/connect", post(sign_in::begin))
         .route("/calendars/{id}", get(connections::read_calendar))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::read))
@@ -40,6 +43,7 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .method_not_allowed_fallback(async || Problem::no_method());
     Router::new()
         .nest("/api/v1", api)
+        .route("/connect/{provider}/callback", get(crate::connect::callback))
         .merge(health::routes())
         .fallback(async || Problem::no_route())
         .layer(limits)

@@ -60,6 +60,32 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_query", "Bad query", detail)
     }
 
+    /// A body that cannot be used.
+    pub fn bad_body(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_body", "Bad body", detail)
+    }
+
+    /// Something that somebody else began.
+    pub fn not_yours(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not_yours", "Not permitted", detail)
+    }
+
+    /// What was asked for cannot be done, for a reason that a person can act on.
+    pub fn refused(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "Refused", detail)
+    }
+
+    /// The provider failed or refused.
+    pub fn provider(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, code, "The provider did not do it", detail)
+    }
+
+    /// Our own side failed: logged by the caller.
+    pub fn ours() -> Self {
+        let detail = "Something failed here; repeat the request, and tell the operator if it stays.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", detail)
+    }
+
     /// Our own database failed: logged here, where it is handled.
     #[expect(clippy::needless_pass_by_value, reason = "it ends here, as the argument of map_err")]
     pub fn store(error: calfleet_store::StoreError) -> Self {
@@ -82,7 +108,7 @@ impl Problem {
 
     /// The route exists, the method does not.
     pub fn no_method() -> Self {
-        let detail = "This path does not know that method; everything here is read by GET.";
+        let detail = "This path does not know that method.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", "Method not allowed", detail)
     }
 }

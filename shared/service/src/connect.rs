@@ -3,14 +3,17 @@
 //! Nothing is stored before the provider has been reached with the given credentials, and no transaction is open
 //! while it is asked. Connecting an account again binds to what was there: nothing is doubled.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::{
     Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind, RemoteCalendar, UserId,
 };
 use calfleet_providers::driver::{Account, DriverError, ProbeReport, Problem};
+use calfleet_providers::oauth;
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
 use calfleet_store::vault::{self, VaultError};
 use calfleet_store::work::Ticket;
@@ -21,6 +24,7 @@ use url::Url;
 use crate::control::keys;
 use crate::drivers::{secret_field, shown_url, url_field};
 use crate::service::{Actor, Service};
+use crate::tokens;
 
 /// An account to connect.
 #[derive(Debug, Clone)]
@@ -45,6 +49,14 @@ pub struct ConnectRequest {
     pub poll_interval: Duration,
     /// Who wins when both sides changed the same.
     pub conflict_policy: ConflictPolicy,
+}
+
+/// What a provider said of an account that is to be stored.
+pub(crate) struct Found<'a> {
+    pub(crate) report: &'a ProbeReport,
+    pub(crate) calendars: &'a [RemoteCalendar],
+    /// Tokens, what they cover, and when they were asked for.
+    pub(crate) granted: Option<(&'a oauth::Grant, &'a BTreeSet<String>, Timestamp)>,
 }
 
 /// A connected account.
@@ -92,19 +104,21 @@ impl Service {
         account.url = report.url.clone();
         account.capabilities = Some(report.capabilities.clone());
         let calendars = self.drivers.open_account(account)?.list_calendars().await?;
-        let connection = self.store_connection(request, &report, &calendars, actor).await?;
+        let found = Found { report: &report, calendars: &calendars, granted: None };
+        let connection = self.store_connection(request, &found, actor).await?;
         self.nudge.nudge();
         Ok(Connected { connection, report, calendars })
     }
 
-    async fn store_connection(
+    /// Stores what was found of an account that answers, and asks for its first import.
+    pub(crate) async fn store_connection(
         &self,
         request: &ConnectRequest,
-        report: &ProbeReport,
-        listed: &[RemoteCalendar],
+        found: &Found<'_>,
         actor: &Actor,
     ) -> Result<Bound, ConnectError> {
         let now = self.now();
+        let report = found.report;
         let tx = self.begin(request.organization_id).await?;
         let settings = ConnectionSettings {
             user_id: request.user_id,
@@ -129,7 +143,14 @@ impl Service {
         if let (Some(field), Some(secret)) = (secret_field(request.authentication), &request.secret) {
             vault::seal(&tx, self.drivers.ring(), id, field, secret, now).await?;
         }
-        calendars::apply_listing(&tx, id, listed, || self.id(), now).await?;
+        let refresh_at = match found.granted {
+            Some((granted, scopes, asked_at)) => {
+                let (ring, at) = (self.drivers.ring(), (asked_at, now));
+                Some(tokens::store_grant(&tx, ring, id, granted, scopes.clone(), at).await?)
+            }
+            None => None,
+        };
+        calendars::apply_listing(&tx, id, found.calendars, || self.id(), now).await?;
         connections::set_calendars_listed(&tx, id, now).await?;
         let action = match bound {
             Bound::Created(_) => "connection.connect",
@@ -141,6 +162,10 @@ impl Service {
             // Raises the fence: a run with the old credentials cannot write its verdict over the new ones.
             work::pause(&tx, &keys(id), now).await?;
             work::resume(&tx, &keys(id), now).await?;
+        }
+        if let Some(until) = refresh_at {
+            let ask = tokens::ask(request.organization_id, id, tokens::ahead(until, self.rng.as_ref()));
+            work::ask(&tx, &[ask]).await?;
         }
         self.ask_sync(&tx, request.organization_id, id).await?;
         tx.commit().await?;

@@ -55,6 +55,11 @@ impl Drivers {
         Self { store, ring, accounts }
     }
 
+    /// The keys that seal secrets, to be kept.
+    pub(crate) fn shared_ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring)
+    }
+
     /// The keys that seal secrets.
     pub fn ring(&self) -> &KeyRing {
         &self.ring

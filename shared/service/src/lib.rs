@@ -7,7 +7,9 @@ pub mod drivers;
 pub mod overview;
 pub mod read;
 pub mod service;
+pub mod sign_in;
 pub mod status;
+pub mod tokens;
 pub mod view;
 
 pub use service::{Actor, Nudge, Service};

@@ -7,9 +7,11 @@ use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::model::OrganizationId;
 use calfleet_store::audit::{self, AuditEntry};
 use calfleet_store::{Priority, Scope, Store, StoreError, Tx};
+use url::Url;
 use uuid::Uuid;
 
 use crate::drivers::Drivers;
+use crate::tokens::{OauthClients, Tokens};
 
 /// Tells the tick that something became due just now. Losing it costs a quarter of a second, nothing else.
 pub trait Nudge: Send + Sync + fmt::Debug {
@@ -24,12 +26,23 @@ pub struct Service {
     pub store: Store,
     /// Drivers of connections.
     pub drivers: Drivers,
+    /// Signing in at providers that use OAuth.
+    pub sign_in: Arc<SignIn>,
     /// The fleet's clock.
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub rng: Arc<dyn Rng>,
     /// The bell.
     pub nudge: Arc<dyn Nudge>,
+}
+
+/// Signing in at providers that use OAuth.
+#[derive(Debug, Clone, Default)]
+pub struct SignIn {
+    /// Our clients there.
+    pub clients: OauthClients,
+    /// Where people may be sent back to: addresses of the application that begin so.
+    pub return_urls: Vec<Url>,
 }
 
 /// Who does something, for the audit: `operator`, `user:…`, `api_key:…`.
@@ -47,6 +60,17 @@ impl Service {
     /// The instant now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Who keeps access tokens good.
+    pub fn tokens(&self) -> Tokens {
+        Tokens {
+            store: self.store.clone(),
+            ring: self.drivers.shared_ring(),
+            clients: self.sign_in.clients.clone(),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+        }
     }
 
     /// A fresh id.

@@ -174,6 +174,7 @@ async fn service(database: String, settings: &RedisSettings, port: u16) -> Servi
     let ring = KeyRing::new("bench", [("bench".to_owned(), [7; 32])]).unwrap();
     let queue = Queue::Redis(RedisQueue::new(settings, Arc::clone(&rng)).unwrap());
     Service {
+        sign_in: Arc::default(),
         drivers: Drivers::new(store.clone(), Arc::new(ring), Arc::new(accounts)),
         store,
         clock,

@@ -3,6 +3,7 @@
 
 mod databases;
 mod driver_contract;
+mod google;
 mod migrations;
 mod store_contract;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The registry: which handler does which kind of work.
 
+mod refresh_token;
 mod sync_connection;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use calfleet_domain::job::{Claim, Finish, Kind};
 use calfleet_store::StoreError;
 
+pub use refresh_token::RefreshToken;
 pub use sync_connection::SyncConnection;
 
 /// Does one kind of work. It reads the state afresh, may run twice, and the second run changes nothing.

@@ -1,6 +1,7 @@
 //! The job `sync`: brings the calendars of one connection up to date with its provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
@@ -9,6 +10,7 @@ use calfleet_domain::job::{Claim, Finish, WorkState};
 use calfleet_domain::model::{ConnectionId, ConnectionState, RunId};
 use calfleet_providers::driver::Driver;
 use calfleet_service::drivers::{Drivers, OpenError};
+use calfleet_service::tokens::{Access, TokenError, Tokens};
 use calfleet_store::connections::{self, Connection};
 use calfleet_store::runs::{self, Run};
 use calfleet_store::{LastProblem, Priority, Scope, Store, StoreError, work};
@@ -16,6 +18,9 @@ use calfleet_store::{LastProblem, Priority, Scope, Store, StoreError, work};
 use super::Handler;
 use crate::outcome::{Ending, of_sync};
 use crate::sync::{self, Report, Sync, SyncSettings};
+
+/// How long a sync waits for somebody else's refresh.
+const REFRESH_TAKES: Duration = Duration::from_secs(1);
 
 /// The handler of `sync`.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct SyncConnection {
     pub rng: Arc<dyn Rng>,
     /// Where drivers come from.
     pub drivers: Drivers,
+    /// Who sees to it that tokens are good.
+    pub tokens: Tokens,
     /// The numbers.
     pub settings: SyncSettings,
 }
@@ -49,9 +56,26 @@ impl Handler for SyncConnection {
         if let Some(finish) = at_rest(connection.state) {
             return Ok(finish);
         }
-        let (report, requests) = match self.drivers.open(&connection).await {
+        let opened = match self.tokens.ensure(&connection).await {
+            Ok(Access::Ready { .. }) => self.drivers.open(&connection).await,
+            // Somebody refreshes it just now: a moment, and no attempt.
+            Ok(Access::Busy) => {
+                let next = started_at.plus(REFRESH_TAKES);
+                return Ok(Finish { attempt: claim.attempt, ..Finish::done(next) });
+            }
+            Ok(Access::Ended(_)) => {
+                return Ok(Finish { state: WorkState::Held, ..Finish::done(Timestamp::NEVER) });
+            }
+            Ok(Access::Failed(error)) => Err(OpenError::Driver(error)),
+            Err(TokenError::Store(error)) => return Err(error),
+            Err(TokenError::Vault(error)) => Err(OpenError::Vault(error)),
+        };
+        let (report, requests) = match opened {
             Ok(driver) => {
                 let report = self.sync(claim, &connection, driver.as_ref()).await?;
+                if report.has_refused_token {
+                    self.distrust(&connection).await?;
+                }
                 (report, driver.requests_sent())
             }
             Err(OpenError::Store(error)) => return Err(error),
@@ -80,6 +104,14 @@ impl SyncConnection {
             settings: &self.settings,
         };
         Box::pin(sync::connection(run)).await
+    }
+
+    /// The API refused the access token: the next run, in a moment, refreshes it first.
+    async fn distrust(&self, connection: &Connection) -> Result<(), StoreError> {
+        match self.tokens.distrust(connection).await {
+            Ok(()) | Err(TokenError::Vault(_)) => Ok(()),
+            Err(TokenError::Store(error)) => Err(error),
+        }
     }
 
     /// What is stored of the account cannot be used: shown with the connection, tried again as any failure.
@@ -113,7 +145,7 @@ impl SyncConnection {
         tx.commit().await?;
         let ending = Ending::Failed { class, problem: text.clone() };
         let failure = Some(sync::Failure { class, problem: text });
-        Ok(Report { ending, counts: sync::Counts::default(), failure })
+        Ok(Report { ending, counts: sync::Counts::default(), failure, has_refused_token: false })
     }
 
     /// A run that changed something or failed leaves a row; a poll without change does not.

@@ -25,6 +25,8 @@ pub struct Report {
     pub counts: Counts,
     /// The last failure of a calendar or of the connection.
     pub failure: Option<Failure>,
+    /// Whether it ended because the provider refused the access token.
+    pub has_refused_token: bool,
 }
 
 /// A failure of the provider, as it is recorded.
@@ -55,15 +57,19 @@ pub async fn connection(sync: Sync<'_>) -> Result<Report, StoreError> {
         counts: Counts::default(),
         failure: None,
     };
+    let mut has_refused_token = false;
     let ending = match run.work().await {
         Ok(()) if run.has_more => Ending::Yielded,
         Ok(()) => Ending::Finished { next: run.next() },
         Err(Stop::Store(error)) => return Err(error),
-        Err(Stop::Driver(error)) => run.fail(&error).await?,
+        Err(Stop::Driver(error)) => {
+            has_refused_token = error.problem == Problem::AccessRevoked;
+            run.fail(&error).await?
+        }
         Err(Stop::Contended) => Ending::Yielded,
     };
     run.note_recovery(&ending).await?;
-    Ok(Report { ending, counts: run.counts, failure: run.failure })
+    Ok(Report { ending, counts: run.counts, failure: run.failure, has_refused_token })
 }
 
 struct Run<'a> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use url::Url;
 
 use super::{Complaint, within};
 
@@ -15,11 +16,26 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// Where a worker shows its health pages and measures; empty for nowhere.
     pub worker_listen: String,
+    /// Where people and providers reach this API; `None` where nobody outside can.
+    #[serde(with = "optional_url")]
+    pub public_url: Option<Url>,
+    /// Where people may be sent back to after signing in at a provider.
+    pub return_urls: Vec<Url>,
     /// Largest request body.
     pub max_body_bytes: usize,
     /// One request.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+}
+
+mod optional_url {
+    use serde::{Deserialize as _, Deserializer, de};
+    use url::Url;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() { Ok(None) } else { Url::parse(&text).map(Some).map_err(de::Error::custom) }
+    }
 }
 
 impl ApiConfig {

@@ -114,6 +114,13 @@ impl Config {
         self.sync.check(&mut complaints);
         self.providers.check(&mut complaints);
         self.api.check(&mut complaints);
+        if !self.providers.google.client_id.is_empty() && self.api.public_url.is_none() {
+            complaints.push(Complaint {
+                key: "api.public_url",
+                advice: "Google sends people back to this address after they signed in; set it, or leave providers.google.client_id empty."
+                    .to_owned(),
+            });
+        }
         if self.database.is_sqlite() && self.queue.is_redis() {
             complaints.push(Complaint {
                 key: "queue.url",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
@@ -26,6 +27,20 @@ pub struct ProvidersConfig {
 pub struct GoogleConfig {
     /// The Calendar API v3, with a slash at its end.
     pub api_url: Url,
+    /// Our OAuth client's name there; empty: not offered.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretString,
+    /// Where a person agrees.
+    pub authorize_url: Url,
+    /// Where codes and refresh tokens become tokens.
+    pub token_url: Url,
+    /// Where a grant is ended.
+    pub revoke_url: Url,
+    /// Where its keys are.
+    pub jwks_url: Url,
+    /// Who signs its id tokens.
+    pub issuer: String,
 }
 
 /// Microsoft 365 and Outlook.

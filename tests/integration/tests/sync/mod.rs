@@ -7,7 +7,7 @@ mod order;
 mod parts;
 mod real_servers;
 mod server;
-mod world;
+pub(crate) mod world;
 
 /// Makes of `async fn name(on: Backend)` one test for SQLite and one for Postgres, where that is installed.
 macro_rules! on_both_databases {

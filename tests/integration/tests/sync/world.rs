@@ -14,6 +14,7 @@ use calfleet_domain::model::{Authentication, CalendarId, ConnectionId, LeaseOwne
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::{Drivers, OpenAccount};
 use calfleet_service::service::{Actor, Nudge, Service};
+use calfleet_service::tokens::{OauthClients, Tokens};
 use calfleet_store::calendar_sync::{self, CalendarSync, Target, Thoroughness};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Bound, Connection, ConnectionSettings};
@@ -37,6 +38,16 @@ pub(crate) enum Backend {
 
 #[derive(Debug)]
 pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.0))
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
@@ -125,6 +136,7 @@ impl World {
             conflict_policy: settings.conflict_policy,
         };
         let service = Service {
+            sign_in: Arc::default(),
             store: self.store.clone(),
             drivers: self.job().drivers,
             clock: self.clock.clone(),
@@ -178,11 +190,19 @@ impl World {
 
     pub(crate) fn job(&self) -> SyncConnection {
         let ring = KeyRing::new("a", [("a".to_owned(), [7_u8; 32])]).unwrap();
+        let ring = Arc::new(ring);
         SyncConnection {
+            tokens: Tokens {
+                store: self.store.clone(),
+                ring: ring.clone(),
+                clients: OauthClients::default(),
+                clock: self.clock.clone(),
+                rng: self.rng.clone(),
+            },
             store: self.store.clone(),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
-            drivers: Drivers::new(self.store.clone(), Arc::new(ring), self.accounts.clone()),
+            drivers: Drivers::new(self.store.clone(), ring, self.accounts.clone()),
             settings: self.settings,
         }
     }

@@ -1,0 +1,251 @@
+//! An application's side of a sign-in, a person in front of the consent page, and the jobs as the worker runs them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
+use calfleet_domain::model::{ConnectionId, LeaseOwner, ProviderKind, UserId};
+use calfleet_providers::caldav::services::DnsServices;
+use calfleet_providers::http::HttpClient;
+use calfleet_providers::oauth::{OauthClient, OauthSettings};
+use calfleet_providers::registry::Registry;
+use calfleet_providers::surroundings::Endpoints;
+use calfleet_sandbox::{GoogleAccountSpec, GoogleControl, Sandbox, SandboxClock, SandboxOptions};
+use calfleet_service::drivers::Drivers;
+use calfleet_service::service::SignIn;
+use calfleet_service::sign_in::{BeginSignIn, SignInError};
+use calfleet_service::tokens::OauthClients;
+use calfleet_service::{Actor, Nudge, Service};
+use calfleet_store::connections::{self, Connection};
+use calfleet_store::vault::KeyRing;
+use calfleet_store::work::{self, Fairness, HintedRow, Marks};
+use calfleet_store::{Priority, Scope};
+use calfleet_worker::jobs::{Handler, SyncConnection};
+use calfleet_worker::sync::SyncSettings;
+use secrecy::SecretString;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use url::Url;
+use uuid::Uuid;
+
+use crate::databases::{NOW, TestStore};
+use crate::driver_contract::settings;
+use crate::sync::world::{Counting, HandClock};
+
+pub(crate) const ADA: &str = "ada@example.com";
+/// Ada, as the application knows her.
+pub(crate) const USER: UserId = UserId(Uuid::from_u128(77));
+pub(crate) const READ: &str = "https://www.googleapis.com/auth/calendar.readonly";
+
+#[derive(Debug)]
+struct Silence;
+
+impl Nudge for Silence {
+    fn nudge(&self) {}
+}
+
+pub(crate) struct Fleet<'a> {
+    pub(crate) database: &'a TestStore,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) service: Service,
+    clock: Arc<HandClock>,
+    rng: Arc<Counting>,
+}
+
+impl<'a> Fleet<'a> {
+    /// A deployment with a Google client, and the account of Ada at the simulated Google.
+    pub(crate) async fn start(database: &'a TestStore) -> Self {
+        let clock = SandboxClock::standing_at(NOW.0);
+        let options = SandboxOptions { clock, ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).await.unwrap();
+        sandbox.google().create_account(GoogleAccountSpec::new(ADA)).unwrap();
+        let clock = Arc::new(HandClock::at(NOW));
+        let rng = Arc::new(Counting::default());
+        let http = HttpClient::new(settings(&[sandbox.address().port()])).unwrap();
+        let root = sandbox.google().url();
+        let url = |path: &str| Url::parse(&format!("{root}/{path}")).unwrap();
+        let endpoints = Endpoints { google: url("calendar/v3/"), ..Endpoints::production().unwrap() };
+        let registry =
+            Registry::with_client(http.clone(), Arc::new(DnsServices), endpoints, clock.clone(), rng.clone());
+        let client = OauthSettings {
+            provider: ProviderKind::Google,
+            client_id: "calfleet".to_owned(),
+            client_secret: "client secret".to_owned().into(),
+            authorize_url: url("o/oauth2/v2/auth"),
+            token_url: url("token"),
+            revoke_url: Some(url("revoke")),
+            issuer: root.clone(),
+            jwks_url: url("oauth2/v3/certs"),
+            redirect_url: Url::parse("https://calfleet.example.com/connect/google/callback").unwrap(),
+            extra: [("access_type", "offline"), ("prompt", "consent")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+        };
+        let ring = Arc::new(KeyRing::new("a", [("a".to_owned(), [7_u8; 32])]).unwrap());
+        let service = Service {
+            store: database.store.clone(),
+            drivers: Drivers::new(database.store.clone(), ring, Arc::new(registry)),
+            sign_in: Arc::new(SignIn {
+                clients: OauthClients::default().with(OauthClient::new(client, http)),
+                return_urls: vec![Url::parse("https://app.example.com/calendar").unwrap()],
+            }),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            nudge: Arc::new(Silence),
+        };
+        Self { database, sandbox, service, clock, rng }
+    }
+
+    pub(crate) fn google(&self) -> GoogleControl {
+        self.sandbox.google()
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.sandbox.clock().advance(by);
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Organization(self.database.here)
+    }
+
+    /// The application begins a sign-in; the consent page.
+    pub(crate) async fn begin(&self, user: Option<UserId>) -> Result<Url, SignInError> {
+        self.begin_for(user, None).await
+    }
+
+    pub(crate) async fn begin_for(
+        &self,
+        user_id: Option<UserId>,
+        connection_id: Option<ConnectionId>,
+    ) -> Result<Url, SignInError> {
+        let wanted = BeginSignIn {
+            organization_id: self.database.here,
+            user_id,
+            provider: ProviderKind::Google,
+            return_url: Url::parse("https://app.example.com/calendar").unwrap(),
+            connection_id,
+        };
+        Ok(self.service.begin_sign_in(&wanted).await?.authorize_url)
+    }
+
+    /// A person decides on the consent page: the address that the provider sends the browser to.
+    pub(crate) async fn decide(&self, page: &Url, account: &str, scopes: &[&str], decision: &str) -> Url {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("request", page.query().unwrap()).append_pair("account", account);
+        for scope in scopes {
+            form.append_pair("scope", scope);
+        }
+        let body = form.append_pair("decision", decision).finish();
+        let answer = post(page, &body).await;
+        assert!(answer.starts_with("HTTP/1.1 30"), "{answer}");
+        let location = answer.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+        });
+        Url::parse(&location.expect("the browser is sent on")).unwrap()
+    }
+
+    /// The browser comes back: where the application finds it, with a one-time id or a reason.
+    pub(crate) async fn come_back(&self, callback: &Url) -> Result<Url, SignInError> {
+        let value = |name: &str| {
+            callback.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
+        let state = SecretString::from(value("state").unwrap());
+        let answer = match value("code") {
+            Some(code) => Ok(SecretString::from(code)),
+            None => Err(value("error").unwrap()),
+        };
+        self.service.sign_in_returned(ProviderKind::Google, &state, answer).await
+    }
+
+    pub(crate) async fn confirm(
+        &self,
+        user: Option<UserId>,
+        back: &Url,
+    ) -> Result<ConnectionId, SignInError> {
+        let ticket = back.query_pairs().find(|(name, _)| name == "connect").unwrap().1.into_owned();
+        let ticket = SecretString::from(ticket);
+        let connected =
+            self.service.confirm_sign_in(self.database.here, user, &ticket, &Actor::operator()).await?;
+        Ok(connected.connection.id())
+    }
+
+    /// Ada connects her account.
+    pub(crate) async fn connect(&self) -> ConnectionId {
+        let page = self.begin(Some(USER)).await.unwrap();
+        let callback = self.decide(&page, ADA, &["openid", "email", READ], "allow").await;
+        let back = self.come_back(&callback).await.unwrap();
+        self.confirm(Some(USER), &back).await.unwrap()
+    }
+
+    pub(crate) async fn connection(&self, id: ConnectionId) -> Connection {
+        let tx = self.database.store.read(self.scope()).await.unwrap();
+        connections::load(&tx, id).await.unwrap().unwrap()
+    }
+
+    /// Asks for a sync as a person and runs it to its end.
+    pub(crate) async fn sync(&self, id: ConnectionId) -> Finish {
+        for _ in 0..100 {
+            let finish = self.run(id).await;
+            if finish.next > self.service.now() || finish.state != calfleet_domain::job::WorkState::Active {
+                return finish;
+            }
+        }
+        panic!("the sync does not come to an end");
+    }
+
+    async fn run(&self, id: ConnectionId) -> Finish {
+        self.advance(Duration::from_secs(30));
+        let claim = self.claim(id).await;
+        let job = SyncConnection {
+            store: self.database.store.clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            settings: SyncSettings { spacing: Duration::ZERO, ..SyncSettings::default() },
+        };
+        let finish = job.run(&claim).await.unwrap();
+        work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
+        finish
+    }
+
+    async fn claim(&self, id: ConnectionId) -> Claim {
+        let (now, key) = (self.service.now(), WorkKey { kind: Kind::Sync, target: id.0 });
+        let tx = self.database.store.begin(self.scope(), Priority::Interactive).await.unwrap();
+        let ask = Ask {
+            key,
+            organization_id: self.database.here,
+            connection_id: Some(id),
+            lane: Lane::Interactive,
+            at: now,
+            asker: Asker::Person,
+        };
+        work::ask(&tx, &[ask]).await.unwrap();
+        tx.commit().await.unwrap();
+        let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
+        work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        let hint = HintedRow { key, organization_id: self.database.here, lane: Lane::Interactive };
+        let owner = LeaseOwner(Uuid::from_u128(5));
+        let claimed =
+            work::claim(&self.database.store, &[hint], owner, Duration::from_secs(30), now).await.unwrap();
+        claimed.claims.into_iter().next().expect("the row can be claimed")
+    }
+}
+
+/// What a browser sends for a form, and the whole answer; not the product's client.
+async fn post(page: &Url, body: &str) -> String {
+    let (host, port) = (page.host_str().unwrap(), page.port().unwrap());
+    let mut stream = TcpStream::connect((host, port)).await.unwrap();
+    let target = format!("{}?{}", page.path(), page.query().unwrap());
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

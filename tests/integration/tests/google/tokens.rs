@@ -1,0 +1,111 @@
+//! Tokens that run out, are refreshed once, or are refused.
+
+use std::time::Duration;
+
+use calfleet_domain::job::WorkState;
+use calfleet_domain::model::ConnectionState;
+use calfleet_sandbox::{Fault, FaultRule};
+use calfleet_service::tokens::Access;
+
+use super::fleet::{ADA, Fleet};
+use crate::databases::{TestStore, on_both_databases};
+
+on_both_databases![
+    a_hundred_that_need_a_token_refresh_it_once,
+    an_authorization_that_was_taken_back_is_known_by_the_providers_word_and_comes_back_whole,
+    a_provider_in_trouble_is_never_called_a_credential_problem,
+    a_token_that_the_api_refuses_is_refreshed_once_and_the_sync_goes_on,
+];
+
+fn refreshes(fleet: &Fleet<'_>) -> usize {
+    fleet.sandbox.log().entries().iter().filter(|entry| entry.path.ends_with("/google/token")).count() - 1
+}
+
+async fn a_hundred_that_need_a_token_refresh_it_once(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    let connection = fleet.connection(id).await;
+    for generation in 1..=3 {
+        fleet.advance(Duration::from_hours(2));
+
+        let tokens = fleet.service.tokens();
+        let mut looking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (tokens, connection) = (tokens.clone(), connection.clone());
+            looking.spawn(async move { tokens.ensure(&connection).await.unwrap() });
+        }
+        let found = looking.join_all().await;
+
+        assert!(
+            found.iter().all(|access| matches!(access, Access::Ready { .. } | Access::Busy)),
+            "{found:?}"
+        );
+        assert!(found.iter().any(|access| matches!(access, Access::Ready { .. })));
+        assert_eq!(refreshes(&fleet), generation);
+        assert!(matches!(tokens.ensure(&connection).await.unwrap(), Access::Ready { .. }));
+    }
+}
+
+async fn an_authorization_that_was_taken_back_is_known_by_the_providers_word_and_comes_back_whole(
+    database: &TestStore,
+) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    fleet.sync(id).await;
+
+    fleet.google().revoke(ADA);
+    fleet.advance(Duration::from_hours(2));
+    let finish = fleet.sync(id).await;
+
+    assert_eq!(finish.state, WorkState::Held);
+    let connection = fleet.connection(id).await;
+    assert_eq!(connection.state, ConnectionState::NeedsReauth);
+    assert_eq!(connection.last_problem.unwrap().code, "access_revoked");
+    assert_eq!(fleet.connect().await, id);
+    assert_eq!(fleet.connection(id).await.state, ConnectionState::Active);
+    assert_eq!(fleet.sync(id).await.state, WorkState::Active);
+}
+
+async fn a_provider_in_trouble_is_never_called_a_credential_problem(database: &TestStore) {
+    for trouble in [
+        Fault::Status { code: 500, retry_after: None },
+        Fault::Status { code: 429, retry_after: None },
+        Fault::Html,
+        Fault::CutBefore,
+    ] {
+        let database = match database.postgres {
+            Some(_) => TestStore::postgres().await.unwrap().unwrap(),
+            None => TestStore::sqlite().await.unwrap(),
+        };
+        let fleet = Fleet::start(&database).await;
+        let id = fleet.connect().await;
+        fleet.sync(id).await;
+        fleet.advance(Duration::from_hours(2));
+
+        let told = format!("{trouble:?}");
+        fleet.sandbox.inject(FaultRule::next(trouble).path("/google/token").always());
+        let finish = fleet.sync(id).await;
+
+        let connection = fleet.connection(id).await;
+        assert_eq!((finish.state, connection.state), (WorkState::Active, ConnectionState::Active), "{told}");
+        assert!(connection.last_problem.is_some(), "{told}");
+        fleet.sandbox.clear_faults();
+        fleet.advance(Duration::from_hours(1));
+        fleet.sync(id).await;
+        assert_eq!(fleet.connection(id).await.last_problem, None, "{told}");
+    }
+}
+
+async fn a_token_that_the_api_refuses_is_refreshed_once_and_the_sync_goes_on(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    fleet.sync(id).await;
+
+    fleet.google().expire_access_tokens(ADA);
+    fleet.sync(id).await;
+    fleet.sync(id).await;
+
+    let connection = fleet.connection(id).await;
+    assert_eq!((connection.state, connection.last_problem), (ConnectionState::Active, None));
+    assert_eq!(refreshes(&fleet), 1);
+}

@@ -76,7 +76,7 @@ const CLAIM_FREE: &str = "WITH {input}, wanted AS (
         WHERE w.state = 0 AND w.lease_until <= $3 ORDER BY w.kind, w.target_id {locked})
     UPDATE work SET enqueued_until = 0, fence = fence + 1, due_at = 9223372036854775807,
         lease_owner = $1, lease_until = $2
-    FROM wanted WHERE work.kind = wanted.kind AND work.target_id = wanted.target_id AND work.lease_until <= $3
+    FROM wanted WHERE work.kind = wanted.kind AND work.target_id = wanted.target_id
     RETURNING work.kind, work.target_id, organization_id, connection_id, fence, asked, attempt, deliveries, state";
 
 /// Takes the lease of one row without a hint, because another job needs what it does: `None` while somebody else

@@ -70,6 +70,7 @@ async fn a_provider_in_trouble_is_never_called_a_credential_problem(database: &T
     for trouble in [
         Fault::Status { code: 500, retry_after: None },
         Fault::Status { code: 429, retry_after: None },
+        Fault::Refused { code: 503, reason: "invalid_grant".to_owned() },
         Fault::Html,
         Fault::CutBefore,
     ] {

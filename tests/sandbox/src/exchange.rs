@@ -151,6 +151,12 @@ fn instead(shared: &Shared, head: &Parts, fault: &Fault) -> Option<Outcome> {
                 }
             }
         }
+        // a token endpoint has a shape of its own (RFC 6749 §5.2)
+        Fault::Refused { code, reason } if head.uri.path().ends_with("/token") => {
+            let status = StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_REQUEST);
+            let body = serde_json::json!({ "error": reason }).to_string();
+            Answer::status(status).with_body("application/json", body)
+        }
         Fault::Refused { code, reason } => google::error::ApiError::made(*code, Some(reason)).answer(),
         Fault::Unauthorized if head.uri.path().starts_with(google::ROOT) => {
             google::error::ApiError::unauthorized().answer()

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{
-    Authentication, CalendarId, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind,
-};
+use calfleet_domain::model::{Authentication, CalendarId, ConflictPolicy, OrganizationId, ProviderKind};
 use calfleet_runtime::config::Config;
 use calfleet_sandbox::{Sandbox, SandboxOptions};
 use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
@@ -58,11 +56,12 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let sandbox = Sandbox::start(options).await?;
     let samples = sample::fill(&sandbox, arguments.seed)?;
-    let config = config(arguments, folder.path(), sandbox.address())?;
-    calfleet_migrations::run(&config.database.url).await?;
-    let parts = Parts::open(config).await?;
+    sample::fill_google(&sandbox)?;
     let socket = serve::listen(arguments.listen).await?;
     let address = socket.address()?;
+    let config = config(address, folder.path(), &sandbox)?;
+    calfleet_migrations::run(&config.database.url).await?;
+    let parts = Parts::open(config).await?;
     print::line(&format!("Simulated CalDAV and feeds   {0}   (its controls: {0}/control/)", sandbox.url()))?;
     print::line(&format!("API                          http://{address}/api/v1"))?;
     print::line(&format!("Database                     {}", folder.path().join("demo.db").display()))?;
@@ -70,38 +69,41 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let (parts, shutdown) = (parts.clone(), shutdown.clone());
         tokio::spawn(async move { solo::run_parts(&parts, socket, shutdown).await })
     };
-    let mut connections = Vec::new();
+    let mut organizations = Vec::new();
     for sample in &samples {
-        connections.extend(connect(&parts, sample, address).await?);
+        organizations.push(connect(&parts, sample, address).await?);
+    }
+    if let Some(organization) = organizations.first() {
+        tokio::spawn(sign_in(parts.clone(), *organization));
     }
     print::line("Somebody changes events at the provider every few seconds; Ctrl-C ends the demo.")?;
-    watch(&parts, &sandbox, &samples, &connections, arguments, &shutdown).await?;
+    watch(&parts, &sandbox, &samples, &organizations, arguments, &shutdown).await?;
     shutdown.cancel();
     running.await??;
     sandbox.shutdown().await;
     Ok(())
 }
 
-fn config(arguments: &Arguments, folder: &std::path::Path, sandbox: SocketAddr) -> anyhow::Result<Config> {
+fn config(address: SocketAddr, folder: &std::path::Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
+    let google = sandbox.google().url();
     let text = format!(
-        "[database]\nurl = \"sqlite://{database}\"\n[vault]\nkey_file = \"{keys}\"\n[api]\nlisten = \"{listen}\"\n\
+        "[database]\nurl = \"sqlite://{database}\"\n[vault]\nkey_file = \"{keys}\"\n[api]\nlisten = \"{address}\"\npublic_url = \"http://{address}/\"\n\
          [providers.http]\nallowed_networks = [\"{host}/32\"]\nallowed_ports = [{port}]\n\
+         [providers.google]\nclient_id = \"calfleet-demo\"\nclient_secret = \"of the demo\"\n\
+         api_url = \"{google}/calendar/v3/\"\nauthorize_url = \"{google}/o/oauth2/v2/auth\"\n\
+         token_url = \"{google}/token\"\nrevoke_url = \"{google}/revoke\"\n\
+         jwks_url = \"{google}/oauth2/v3/certs\"\nissuer = \"{google}\"\n\
          [telemetry]\nlog_filter = \"warn\"\n",
         database = folder.join("demo.db").display(),
         keys = folder.join("keys").display(),
-        listen = arguments.listen,
-        host = sandbox.ip(),
-        port = sandbox.port(),
+        host = sandbox.address().ip(),
+        port = sandbox.address().port(),
     );
     Ok(Config::from_text(&text)?)
 }
 
 /// Connects a sample organization's account and feed, and makes it a key.
-async fn connect(
-    parts: &Parts,
-    sample: &Sample,
-    address: SocketAddr,
-) -> anyhow::Result<Vec<(OrganizationId, ConnectionId)>> {
+async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow::Result<OrganizationId> {
     let service = &parts.service;
     let organization_id = admin::make(service, sample.organization).await?;
     let account = ConnectRequest {
@@ -130,12 +132,25 @@ async fn connect(
         "  curl -s -H 'Authorization: Bearer {}' 'http://{address}/api/v1/connections'",
         key.expose_secret(),
     ))?;
-    let mut connections = Vec::new();
     for request in std::iter::once(account).chain(feed) {
-        let connected = service.connect(&request, &Actor::operator()).await?;
-        connections.push((organization_id, connected.connection.id()));
+        service.connect(&request, &Actor::operator()).await?;
     }
-    Ok(connections)
+    Ok(organization_id)
+}
+
+/// Offers the consent page of the simulated Google, and shows what came of it.
+async fn sign_in(parts: Parts, organization: OrganizationId) -> anyhow::Result<()> {
+    let waiting = admin::sign_in::begin(&parts.service, organization, ProviderKind::Google, POLL).await?;
+    print::line("Connect a Google account by its consent page; open")?;
+    print::line(&format!("  {}", waiting.begun.authorize_url))?;
+    match waiting.finish().await {
+        Ok(connected) => {
+            let names: Vec<&str> =
+                connected.calendars.iter().map(|calendar| calendar.name.as_str()).collect();
+            print::line(&format!("  Google: connected, calendars: {}", names.join(", ")))
+        }
+        Err(error) => print::line(&format!("  Google: {error:#}")),
+    }
 }
 
 /// Prints what arrives, and changes events at the provider so that something does.
@@ -143,7 +158,7 @@ async fn watch(
     parts: &Parts,
     sandbox: &Sandbox,
     samples: &[Sample],
-    connections: &[(OrganizationId, ConnectionId)],
+    organizations: &[OrganizationId],
     arguments: &Arguments,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -153,10 +168,9 @@ async fn watch(
     let mut shown: HashMap<CalendarId, String> = HashMap::new();
     let mut seed = arguments.seed;
     while service.now() < end {
-        for (organization, connection) in connections {
-            let view =
-                overview::connection(&service.store, *organization, *connection, service.now()).await?;
-            for calendar in view.iter().flat_map(|view| &view.calendars) {
+        for organization in organizations {
+            let views = overview::connections(&service.store, *organization, None, 50, service.now()).await?;
+            for calendar in views.iter().flat_map(|view| &view.calendars) {
                 report(calendar, &mut shown)?;
             }
         }
@@ -192,6 +206,8 @@ fn report(calendar: &overview::CalendarView, shown: &mut HashMap<CalendarId, Str
 }
 
 fn change(sandbox: &Sandbox, samples: &[Sample], seed: u64) -> anyhow::Result<()> {
+    let title = sample::change_google(sandbox, seed);
+    print::line(&format!("  at Google: {title:?}"))?;
     for sample in samples {
         for calendar in &sample.lively {
             for mutation in sandbox.mutate(&sample.account.username, calendar, 2, seed)? {

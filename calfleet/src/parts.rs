@@ -253,7 +253,11 @@ fn sign_in(config: &Config, http: &HttpClient) -> anyhow::Result<SignIn> {
         };
         clients = clients.with(OauthClient::new(settings, http.clone()));
     }
-    Ok(SignIn { clients, return_urls: config.api.return_urls.clone() })
+    Ok(SignIn {
+        clients,
+        return_urls: config.api.return_urls.clone(),
+        poll_interval: config.sync.poll_interval,
+    })
 }
 
 /// The queue as the bell of the tick.

@@ -30,6 +30,12 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One line for people on standard error, where standard output is for the result.
+pub(crate) fn aside(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr().lock(), "{}", plain(text))?;
+    Ok(())
+}
+
 /// A table for people: columns as wide as their widest cell, two spaces between them.
 pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> anyhow::Result<()> {
     let headers = headers.map(str::to_owned);

@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 use calfleet_sandbox::{
-    Access, AccountAccess, AccountSpec, AuthScheme, CalendarSpec, Control, FeedSpec, GeneratorPlan, Profile,
+    Access, AccountAccess, AccountSpec, AuthScheme, CalendarSpec, Control, FeedSpec, GeneratorPlan,
+    GoogleAccountSpec, Profile,
 };
+use serde_json::json;
 
 /// Files of the corpus that show what calendars in the wild are like. One of them cannot be read, on purpose: it
 /// is shown as such and stops nothing.
@@ -69,4 +71,42 @@ pub(crate) fn fill(sandbox: &Control, seed: u64) -> anyhow::Result<Vec<Sample>> 
         Sample { organization: "Analytical Engines", account: ada, lively: vec!["work"], feed: Some(feed) },
         Sample { organization: "Compilers United", account: grace, lively: vec!["research"], feed: None },
     ])
+}
+
+/// The sample account at the simulated Google.
+const GOOGLE: &str = "ada@example.com";
+/// Its events, by the day of the month on which they begin.
+const DAYS: u32 = 28;
+
+/// Fills the simulated Google: an account that waits to be connected.
+pub(crate) fn fill_google(sandbox: &Control) -> anyhow::Result<()> {
+    let google = sandbox.google();
+    google.create_account(GoogleAccountSpec::new(GOOGLE)).context("create the sample Google account")?;
+    for day in 1..=DAYS {
+        let event = json!({
+            "id": format!("sample{day}"),
+            "summary": format!("Review {day}"),
+            "start": { "dateTime": format!("2026-12-{day:02}T10:00:00Z"), "timeZone": "Europe/London" },
+            "end": { "dateTime": format!("2026-12-{day:02}T10:30:00Z"), "timeZone": "Europe/London" },
+        });
+        google.plant(GOOGLE, &event).context("plant a sample event")?;
+    }
+    let standup = json!({
+        "id": "samplestandup",
+        "summary": "Standup",
+        "start": { "dateTime": "2026-11-02T09:00:00Z", "timeZone": "Europe/London" },
+        "end": { "dateTime": "2026-11-02T09:15:00Z", "timeZone": "Europe/London" },
+        "recurrence": ["RRULE:FREQ=WEEKLY;BYDAY=MO,WE,FR"],
+    });
+    google.plant(GOOGLE, &standup).context("plant a sample series")?;
+    Ok(())
+}
+
+/// Changes an event there, as a person would; its new title.
+pub(crate) fn change_google(sandbox: &Control, seed: u64) -> String {
+    let day = seed % u64::from(DAYS) + 1;
+    let title = format!("Review {day}, version {seed}");
+    let path = format!("/calendars/{GOOGLE}/events/sample{day}");
+    sandbox.google().call(GOOGLE, "PATCH", &path, &json!({ "summary": title }));
+    title
 }

@@ -4,5 +4,6 @@
 pub mod api;
 pub mod app;
 mod connect;
+pub mod loopback;
 pub mod serve;
 pub mod tick;

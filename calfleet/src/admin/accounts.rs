@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Read};
 
 use anyhow::Context;
 use calfleet_domain::model::{Authentication, ConflictPolicy, ProviderKind};
-use calfleet_service::connect::{ConnectError, ConnectRequest};
+use calfleet_service::connect::{ConnectError, ConnectRequest, Connected};
 use calfleet_service::overview::{self, ConnectionView};
 use calfleet_service::{Actor, Service};
 use calfleet_store::connections::Bound;
 use secrecy::SecretString;
 
-use super::{Makes, Whose};
+use super::{Makes, Whose, sign_in};
 use crate::parts::Parts;
 use crate::print;
 
@@ -34,6 +34,13 @@ pub(crate) enum Connect {
         bearer: bool,
         #[command(flatten)]
         options: ConnectOptions,
+    },
+    /// A Google account: opens a page in your browser; a scheduler or solo has to be running.
+    Google {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        format: print::Format,
     },
     /// A published iCalendar file that is polled.
     Feed {
@@ -81,6 +88,15 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         Connect::Feed { address, options } => {
             (ProviderKind::Feed, address, Authentication::None, None, None, options)
         }
+        Connect::Google { whose, format } => {
+            let organization = whose.find(service, Makes::One).await?;
+            let waiting =
+                sign_in::begin(service, organization, ProviderKind::Google, parts.config.sync.poll_interval)
+                    .await?;
+            // standard output is for the result
+            print::aside(&format!("Open this page in a browser: {}", waiting.begun.authorize_url))?;
+            return say(&waiting.finish().await?, format);
+        }
     };
     let request = ConnectRequest {
         organization_id: options.whose.find(service, Makes::One).await?,
@@ -99,11 +115,16 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         Err(ConnectError::Driver(error)) => anyhow::bail!("{}", error.problem),
         Err(error) => return Err(error.into()),
     };
+    say(&connected, options.format)
+}
+
+/// Prints what came of connecting.
+fn say(connected: &Connected, format: print::Format) -> anyhow::Result<()> {
     let (id, is_new) = match connected.connection {
         Bound::Created(id) => (id, true),
         Bound::Rebound(id) => (id, false),
     };
-    if options.format.json {
+    if format.json {
         let names: Vec<&str> = connected.calendars.iter().map(|calendar| calendar.name.as_str()).collect();
         return print::json(&serde_json::json!({ "connection": id, "is_new": is_new, "calendars": names }));
     }

@@ -18,6 +18,7 @@ mod connection;
 mod events;
 pub(crate) mod key;
 mod progress;
+pub(crate) mod sign_in;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]

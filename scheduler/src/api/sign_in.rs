@@ -88,7 +88,16 @@ pub(super) async fn confirm(
 }
 
 fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::bad_body(error.to_string()))
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_body(format!("The body cannot be read: {error}.")))
+}
+
+/// An error as a sentence for people.
+fn sentence(error: &SignInError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
 }
 
 fn problem(error: SignInError) -> Problem {
@@ -101,12 +110,12 @@ fn problem(error: SignInError) -> Problem {
             tracing::error!(error = &error as &dyn std::error::Error, "a sign-in failed on our side");
             Problem::ours()
         }
-        SignInError::NotYours => Problem::not_yours(error.to_string()),
-        SignInError::NotOffered => Problem::refused("not_offered", error.to_string()),
-        SignInError::ReturnUrl => Problem::bad_parameter("return_url", error.to_string()),
-        SignInError::Unknown => Problem::refused("sign_in_unknown", error.to_string()),
-        SignInError::Denied { .. } => Problem::refused("sign_in_denied", error.to_string()),
-        SignInError::MissingScope { .. } => Problem::refused("missing_scope", error.to_string()),
-        SignInError::OtherAccount => Problem::refused("other_account", error.to_string()),
+        SignInError::NotYours => Problem::not_yours(sentence(&error)),
+        SignInError::NotOffered => Problem::refused("not_offered", sentence(&error)),
+        SignInError::ReturnUrl => Problem::bad_parameter("return_url", sentence(&error)),
+        SignInError::Unknown => Problem::refused("sign_in_unknown", sentence(&error)),
+        SignInError::Denied { .. } => Problem::refused("sign_in_denied", sentence(&error)),
+        SignInError::MissingScope { .. } => Problem::refused("missing_scope", sentence(&error)),
+        SignInError::OtherAccount => Problem::refused("other_account", sentence(&error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::model::OrganizationId;
@@ -37,12 +38,21 @@ pub struct Service {
 }
 
 /// Signing in at providers that use OAuth.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SignIn {
     /// Our clients there.
     pub clients: OauthClients,
     /// Where people may be sent back to: addresses of the application that begin so.
     pub return_urls: Vec<Url>,
+    /// Between two polls of accounts that are connected so.
+    pub poll_interval: Duration,
+}
+
+impl Default for SignIn {
+    fn default() -> Self {
+        let poll_interval = Duration::from_mins(5);
+        Self { clients: OauthClients::default(), return_urls: Vec::new(), poll_interval }
+    }
 }
 
 /// Who does something, for the audit: `operator`, `user:…`, `api_key:…`.

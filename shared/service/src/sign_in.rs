@@ -29,8 +29,6 @@ use crate::service::{Actor, Service};
 
 /// How long a person has to agree.
 const LIFE: Duration = Duration::from_mins(10);
-/// Between two polls, until people choose otherwise.
-const POLL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// A sign-in to begin.
 #[derive(Debug, Clone)]
@@ -225,7 +223,7 @@ impl Service {
             username: None,
             secret: None,
             label: identity.label.clone(),
-            poll_interval: POLL_INTERVAL,
+            poll_interval: self.sign_in.poll_interval,
             conflict_policy: ConflictPolicy::default(),
         };
         let account = Account {

@@ -15,7 +15,7 @@ use crate::provider::{PASSWORD, account, an_event, start};
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// A refusal is a problem document (RFC 9457) with this status; gives its code.
-fn problem(answer: &Answer, status: u16) -> String {
+pub(crate) fn problem(answer: &Answer, status: u16) -> String {
     let body = &answer.body;
     assert_eq!(answer.status, status, "{body}");
     assert_eq!(answer.headers["content-type"], "application/problem+json", "{body}");

@@ -36,7 +36,16 @@ impl Api {
 
     /// Any answer to a request of a path under `/api/v1`.
     pub(crate) async fn send(&self, method: reqwest::Method, path: &str) -> Answer {
-        let mut request = client().request(method, format!("{}/api/v1{path}", self.url));
+        self.exchange(path, client().request(method, format!("{}/api/v1{path}", self.url))).await
+    }
+
+    /// The same with a JSON body.
+    pub(crate) async fn send_json(&self, method: reqwest::Method, path: &str, body: &Value) -> Answer {
+        let request = client().request(method, format!("{}/api/v1{path}", self.url));
+        self.exchange(path, request.body(body.to_string())).await
+    }
+
+    async fn exchange(&self, path: &str, mut request: reqwest::RequestBuilder) -> Answer {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }

@@ -11,4 +11,5 @@ mod google_clients;
 mod outage;
 mod provider;
 mod servers;
+mod sign_in;
 mod strangers;

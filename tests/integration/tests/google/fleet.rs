@@ -88,6 +88,7 @@ impl<'a> Fleet<'a> {
             sign_in: Arc::new(SignIn {
                 clients: OauthClients::default().with(OauthClient::new(client, http)),
                 return_urls: vec![Url::parse("https://app.example.com/calendar").unwrap()],
+                ..SignIn::default()
             }),
             clock: clock.clone(),
             rng: rng.clone(),

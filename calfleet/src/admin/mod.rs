@@ -17,6 +17,7 @@ mod accounts;
 mod connection;
 mod events;
 pub(crate) mod key;
+mod keys;
 mod progress;
 pub(crate) mod sign_in;
 
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Events(events::Events),
     /// Show how far imports have come.
     Progress(progress::Progress),
+    /// Seal all secrets again with the first of `vault.keys`; the old keys can go when it has ended.
+    RotateKeys(keys::RotateKeys),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Key),
@@ -69,6 +72,7 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
         Command::Events(command) => events::run(service, &command).await,
         Command::Progress(command) => progress::run(service, &command).await,
+        Command::RotateKeys(command) => keys::rotate(service, &command).await,
         Command::Key(command) => key::run(service, &command).await,
     }
 }

@@ -8,6 +8,7 @@ mod canary;
 mod demo;
 mod fleet;
 mod google_clients;
+mod keys;
 mod outage;
 mod provider;
 mod servers;

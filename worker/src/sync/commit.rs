@@ -18,6 +18,7 @@ use calfleet_store::{Priority, Scope, StoreError, Tx, occurrences, work};
 use super::Stop;
 use super::collect::count;
 use super::page::{self, Circumstances, Held, Planned};
+use super::series::cancelled;
 use super::sweep::SECOND_LISTING_AFTER;
 use super::turn::{Turn, Waiting};
 
@@ -99,7 +100,8 @@ impl Turn<'_> {
         requested_at: Timestamp,
         cause: Option<Cause>,
     ) -> Result<Planned, StoreError> {
-        let held = self.load(changes).await?;
+        let mut held = self.load(changes).await?;
+        let changes = &cancelling(changes, &mut held);
         let circumstances = Circumstances {
             calendar: self.key,
             context: Context {
@@ -236,6 +238,28 @@ impl Turn<'_> {
             Waiting::Committed(next) => Due { read: next, next },
         }
     }
+}
+
+/// The page with the removed instances of series without master as what they are: cancelled. Those of other series
+/// are left to be found by reading the series.
+fn cancelling(changes: &[RemoteChange], held: &mut Held) -> Vec<RemoteChange> {
+    let mut changes = changes.to_vec();
+    held.bereft.retain(|row| {
+        let mut is_told = false;
+        for change in &mut changes {
+            if let RemoteChange::Removed { provider_id } = change
+                && let Some(instance) = cancelled(row, provider_id)
+            {
+                *change = instance;
+                is_told = true;
+            }
+        }
+        if is_told {
+            held.rows.insert(row.event.provider_id.clone(), row.clone());
+        }
+        !is_told
+    });
+    changes
 }
 
 /// The series that an instance belongs to.

@@ -1,6 +1,6 @@
 //! The end of a listing: the sweep of what a complete one did not name, and the cursor.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{EventId, Listing, ProviderId, RemoteChange, SyncToken};
@@ -13,6 +13,7 @@ use calfleet_store::{Tx, occurrences};
 
 use super::Stop;
 use super::page::Counts;
+use super::series::cancelled;
 use super::sweep::{Fate, Verdict, fate, judge};
 use super::turn::{Turn, Turned};
 
@@ -30,6 +31,8 @@ struct Unseen {
     missing: Vec<Known>,
     out_of_window: Vec<Touched>,
     recheck: Vec<Touched>,
+    /// Instances of series without master whose objects are gone.
+    cancelled: Vec<RemoteChange>,
 }
 
 impl Turn<'_> {
@@ -41,6 +44,9 @@ impl Turn<'_> {
         let began = self.state.generation_started_at.unwrap_or(Timestamp::ZERO);
         let unseen = self.unseen(began).await?;
         self.set_aside(&unseen, began).await?;
+        if !unseen.cancelled.is_empty() {
+            self.apply(&unseen.cancelled, began, &[], None).await?;
+        }
         let missing: Vec<EventId> = unseen.missing.iter().map(|row| row.id).collect();
         let now = self.sync.clock.now();
         match judge(&missing, unseen.known, self.state.sweep.as_ref(), now) {
@@ -96,7 +102,7 @@ impl Turn<'_> {
         loop {
             let rows = events::known(&tx, self.key.calendar_id, after, KNOWN_AT_ONCE).await?;
             let Some(last) = rows.last() else {
-                unseen.recheck.extend(self.bereft(&tx).await?);
+                self.bereft(&tx, &mut unseen).await?;
                 return Ok(unseen);
             };
             after = Some(last.id);
@@ -118,20 +124,26 @@ impl Turn<'_> {
 
     /// Series that were named while an instance's own object was not: read singly, they tell whether it still
     /// departs from its rule.
-    async fn bereft(&self, tx: &Tx) -> Result<Vec<Touched>, Stop> {
+    async fn bereft(&self, tx: &Tx, unseen: &mut Unseen) -> Result<(), Stop> {
         let objects = occurrences::objects(tx, self.key.calendar_id).await?;
         let is_named = |id: &ProviderId| self.named.contains(&ListingHash::of(id));
-        let bereft: HashSet<&ProviderId> = objects
-            .iter()
-            .filter(|(series, object)| is_named(series) && !is_named(object))
-            .map(|(series, _)| series)
-            .collect();
-        let bereft: Vec<&ProviderId> = bereft.into_iter().collect();
-        let rows = events::load_for_page(tx, self.key.calendar_id, &bereft).await?;
-        Ok(rows
-            .iter()
-            .map(|row| Touched { id: row.event.id, lock_version: row.event.lock_version })
-            .collect())
+        let mut gone: HashMap<&ProviderId, Vec<&ProviderId>> = HashMap::new();
+        for (series, object) in &objects {
+            if is_named(series) && !is_named(object) {
+                gone.entry(series).or_default().push(object);
+            }
+        }
+        let bereft: Vec<&ProviderId> = gone.keys().copied().collect();
+        for row in events::load_for_page(tx, self.key.calendar_id, &bereft).await? {
+            let objects = gone.get(&row.event.provider_id).into_iter().flatten();
+            let instances: Vec<RemoteChange> = objects.filter_map(|object| cancelled(&row, object)).collect();
+            if instances.is_empty() {
+                let lock_version = row.event.lock_version;
+                unseen.recheck.push(Touched { id: row.event.id, lock_version });
+            }
+            unseen.cancelled.extend(instances);
+        }
+        Ok(())
     }
 
     /// What was not named, without that being a deletion.

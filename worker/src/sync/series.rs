@@ -31,6 +31,27 @@ pub(super) struct Folded {
     pub(super) doubtful: HashSet<ProviderId>,
 }
 
+/// The instance of a series without master whose object is gone: it is cancelled. Reading the series would not tell,
+/// because its master is out of sight; `None` for other objects.
+pub(super) fn cancelled(row: &StoredRow, object: &ProviderId) -> Option<RemoteChange> {
+    if agreed(row)?.master.is_some() {
+        return None;
+    }
+    let (key, _) = row.instances.iter().find(|(_, known)| known.provider_id == *object)?;
+    Some(RemoteChange::Instance(Box::new(RemoteInstance {
+        provider_id: object.clone(),
+        series_id: row.event.provider_id.clone(),
+        uid: None,
+        recurrence_id: *key,
+        revision: None,
+        fields: None,
+        role: row.event.role,
+        detail: row.event.detail,
+        raw: String::new(),
+        changed_at: None,
+    })))
+}
+
 /// Folds a page. `rows` are what is held of its ids and of the series of its instances.
 pub(super) fn fold(changes: &[RemoteChange], rows: &HashMap<ProviderId, StoredRow>) -> Folded {
     let last: HashMap<&ProviderId, usize> =

@@ -23,6 +23,7 @@ on_both_databases![
     a_master_that_comes_alone_keeps_its_exceptions,
     an_invitation_to_one_instance_becomes_the_series_when_the_master_appears,
     an_invitation_to_one_instance_that_is_cancelled_is_removed,
+    an_invitation_that_goes_is_cancelled_alone_whether_it_is_named_or_not_listed,
     the_removal_of_an_occurrence_by_its_own_id_is_found_by_reading_the_series,
     an_exception_that_a_full_listing_does_not_name_is_looked_at,
     a_master_that_moved_is_read_with_what_is_left_of_its_exceptions,
@@ -198,6 +199,27 @@ async fn an_invitation_to_one_instance_that_is_cancelled_is_removed(on: Backend)
     listed(&world, Listing::Delta, vec![vec![instance(2, 2, None)]]).await;
 
     assert_eq!(world.state_of("work", SERIES).await, EventState::Tombstone);
+}
+
+async fn an_invitation_that_goes_is_cancelled_alone_whether_it_is_named_or_not_listed(on: Backend) {
+    let invited = |day| instance(day, 1, Some(fields(day, 14, "Invited")));
+    for listing in [Listing::Delta, Listing::Full] {
+        let world = start(on).await;
+        listed(&world, Listing::Full, vec![vec![invited(2), invited(3)]]).await;
+        // a master that is out of sight reads as if it were gone
+        let absent = RemoteChange::Removed { provider_id: ProviderId::from(SERIES) };
+        world.server.state().scripted_reads.insert(SERIES.to_owned(), absent);
+
+        let page = match listing {
+            Listing::Delta => vec![RemoteChange::Removed { provider_id: ProviderId::from("weekly_3") }],
+            Listing::Full => vec![invited(2)],
+        };
+        listed(&world, listing, vec![page]).await;
+
+        let row = world.event("work", SERIES).await;
+        let left = expected(&[("02 13", "Invited")]);
+        assert_eq!((row.state, instances(&row)), (EventState::Live, left), "{listing:?}");
+    }
 }
 
 async fn the_removal_of_an_occurrence_by_its_own_id_is_found_by_reading_the_series(on: Backend) {

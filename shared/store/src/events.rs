@@ -113,13 +113,22 @@ pub async fn load_for_page(
         return Ok(Vec::new());
     }
     let organization = tx.organization(OPERATION)?;
-    let sql = format!(
-        "WITH {{input}} SELECT {COLUMNS} FROM input JOIN events e
-            ON e.organization_id = $1 AND e.calendar_id = $2 AND e.provider_id = input.provider_id"
-    );
+    let each = of_each_name(tx);
+    let sql = format!("WITH {{input}} SELECT {COLUMNS} FROM input {each}");
     let input = Input::new().column("provider_id", ids.iter().copied());
     let rows = input.all(tx, OPERATION, &sql, values![organization, calendar]).await?;
     finish(tx, rows).await
+}
+
+/// Joins each name of the input to its row of `events`. Postgres, which knows nothing yet of a calendar that is being
+/// imported, would rather walk through all its rows for every page; the fence keeps it to one look-up a name.
+pub(crate) fn of_each_name(tx: &Tx) -> &'static str {
+    if tx.is_postgres() {
+        "CROSS JOIN LATERAL (SELECT * FROM events WHERE organization_id = $1 AND calendar_id = $2
+            AND provider_id = input.provider_id OFFSET 0) AS e"
+    } else {
+        "JOIN events e ON e.organization_id = $1 AND e.calendar_id = $2 AND e.provider_id = input.provider_id"
+    }
 }
 
 /// The connection's live and missing copies of these meetings.

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bulk::Input;
 use crate::error::StoreError;
+use crate::events::of_each_name;
 use crate::transaction::{Tx, values};
 
 /// Sixteen bytes that stand for a provider's id.
@@ -66,10 +67,12 @@ pub async fn revisions(
     const OPERATION: &str = "compare a listing with what is held";
     let organization = tx.organization(OPERATION)?;
     let input = Input::new().column("provider_id", members.iter().map(|member| &member.provider_id));
-    let sql = "WITH {input} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck, e.problem IS NULL
-         FROM input JOIN events e ON e.organization_id = $1 AND e.calendar_id = $2
-            AND e.provider_id = input.provider_id";
-    let rows = input.all(tx, OPERATION, sql, values![organization, calendar]).await?;
+    let each = of_each_name(tx);
+    let sql = format!(
+        "WITH {{input}} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck, e.problem IS NULL
+         FROM input {each}"
+    );
+    let rows = input.all(tx, OPERATION, &sql, values![organization, calendar]).await?;
     rows.iter()
         .map(|row| {
             let held = HeldRevision {
@@ -160,8 +163,15 @@ pub async fn strike_items(
     const OPERATION: &str = "strike names of a listing out";
     let organization = tx.organization(OPERATION)?;
     let input = Input::new().column("provider_id", read.iter());
-    let sql = "WITH {input} DELETE FROM listing_items WHERE organization_id = $1 AND calendar_id = $2
-            AND generation = $3 AND provider_id IN (SELECT provider_id FROM input)";
+    // As above: on Postgres one look-up a name, whatever it thinks of a table that nobody has analyzed.
+    let sql = if tx.is_postgres() {
+        "WITH {input} DELETE FROM listing_items WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+            SELECT item.ctid FROM input CROSS JOIN LATERAL (SELECT ctid FROM listing_items WHERE calendar_id = $2
+                AND generation = $3 AND provider_id = input.provider_id OFFSET 0) AS item))"
+    } else {
+        "WITH {input} DELETE FROM listing_items WHERE organization_id = $1 AND calendar_id = $2
+            AND generation = $3 AND provider_id IN (SELECT provider_id FROM input)"
+    };
     input.execute(tx, OPERATION, sql, values![organization, calendar, generation]).await?;
     Ok(())
 }

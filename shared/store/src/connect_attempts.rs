@@ -48,6 +48,10 @@ pub async fn begin(
     const OPERATION: &str = "begin a sign-in";
     let organization = tx.organization(OPERATION)?;
     let sealed = seal_beside(ring, organization, attempt.id, VERIFIER, verifier)?;
+    // what nobody came back for goes with the next one that is begun, and its door with it
+    let sql = "DELETE FROM doors WHERE organization_id = $1 AND target_id IN (
+            SELECT id FROM connect_attempts WHERE organization_id = $1 AND expires_at < $2)";
+    tx.execute(OPERATION, sql, values![organization, now]).await?;
     let sql = "DELETE FROM connect_attempts WHERE organization_id = $1 AND expires_at < $2";
     tx.execute(OPERATION, sql, values![organization, now]).await?;
     let sql = "INSERT INTO connect_attempts (organization_id, id, provider, user_id, connection_id, nonce,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use calfleet_domain::model::UserId;
 use calfleet_service::sign_in::SignInError;
+use calfleet_store::doors::{self, DoorKind, SecretHash};
 use uuid::Uuid;
 
 use super::fleet::{ADA, Fleet, READ, USER};
@@ -17,6 +18,7 @@ on_both_databases![
     a_permission_that_was_left_out_is_named_and_nothing_is_stored,
     the_same_account_is_bound_again_and_another_one_is_refused_for_it,
     people_are_sent_back_only_where_the_operator_allows,
+    what_nobody_came_back_for_is_forgotten_with_its_door,
 ];
 
 const SCOPES: &[&str] = &["openid", "email", READ];
@@ -105,4 +107,21 @@ async fn people_are_sent_back_only_where_the_operator_allows(database: &TestStor
     let refused = fleet.service.begin_sign_in(&wanted).await;
 
     assert!(matches!(refused, Err(SignInError::ReturnUrl)), "{refused:?}");
+}
+
+async fn what_nobody_came_back_for_is_forgotten_with_its_door(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let page = fleet.begin(Some(USER)).await.unwrap();
+    let state = page.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let hash = SecretHash::of(DoorKind::ConnectState, state.as_bytes());
+    let is_open = async || {
+        let tx = database.begin_fleet().await;
+        doors::enter(&tx, DoorKind::ConnectState, &hash).await.unwrap().is_some()
+    };
+    assert!(is_open().await);
+
+    fleet.advance(Duration::from_mins(11));
+    fleet.begin(Some(USER)).await.unwrap();
+
+    assert!(!is_open().await);
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,20 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::oauth::with_query;
 
 /// How often a notification is tried when the receiver answers 5xx or not at all.
 const TRIES: u32 = 3;
 
 /// First pause between tries, in milliseconds of real time; doubles.
 const PAUSE_MS: u64 = 200;
+
+/// How long an address has to answer a handshake, in seconds.
+const HANDSHAKE_S: u64 = 10;
+
+/// What it has to answer; letters that an address carries encoded are in it on purpose.
+const VALIDATION_TOKEN: &str =
+    "Validation: Testing client application reachability & <decoding> + Request-Id: 5d3a/1=";
 
 /// Deliveries kept for tests; older ones fall out.
 const KEPT: usize = 10_000;
@@ -62,13 +71,19 @@ pub(crate) struct Courier {
     way: UnboundedSender<Parcel>,
     habits: Arc<Mutex<NotificationHabits>>,
     sent: Arc<Mutex<VecDeque<Delivery>>>,
+    /// `None` when the machine cannot have one.
+    client: Option<reqwest::Client>,
 }
 
 impl Courier {
     /// The courier, and what its task works on.
     pub(crate) fn new() -> (Self, UnboundedReceiver<Parcel>) {
         let (way, parcels) = unbounded_channel();
-        (Self { way, habits: Arc::default(), sent: Arc::default() }, parcels)
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        if let Err(error) = &client {
+            tracing::error!(%error, "the sandbox cannot send notifications");
+        }
+        (Self { way, habits: Arc::default(), sent: Arc::default(), client: client.ok() }, parcels)
     }
 
     /// Sends a parcel as soon as may be.
@@ -104,15 +119,25 @@ impl Courier {
         self.sent().clear();
     }
 
+    /// Asks an address for the token it is sent, as Microsoft does before a subscription is made.
+    pub(crate) async fn shake_hands(&self, address: &str) -> bool {
+        let Some(client) = &self.client else { return false };
+        let address = with_query(address, &[("validationToken", VALIDATION_TOKEN)]);
+        let request = client.post(&address).header("Content-Type", "text/plain; charset=utf-8");
+        let answer = request.timeout(Duration::from_secs(HANDSHAKE_S)).send().await;
+        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+        self.note(Delivery { address, headers: Vec::new(), status });
+        match answer {
+            Ok(answer) if answer.status() == StatusCode::OK => {
+                answer.text().await.is_ok_and(|text| text == VALIDATION_TOKEN)
+            }
+            _ => false,
+        }
+    }
+
     /// Carries parcels out until the sandbox stops.
     pub(crate) async fn run(self, mut parcels: UnboundedReceiver<Parcel>, stopping: CancellationToken) {
-        let client = match reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build() {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::error!(%error, "the sandbox cannot send notifications");
-                return;
-            }
-        };
+        let Some(client) = self.client.clone() else { return };
         while let Some(Some(parcel)) = stopping.run_until_cancelled(parcels.recv()).await {
             let (courier, client, stopping) = (self.clone(), client.clone(), stopping.clone());
             tokio::spawn(async move {
@@ -140,12 +165,16 @@ impl Courier {
                 break;
             }
         }
+        let status = status.map(|status| status.as_u16());
+        self.note(Delivery { address: parcel.address, headers: parcel.headers, status });
+    }
+
+    fn note(&self, delivery: Delivery) {
         let mut sent = self.sent();
         if sent.len() >= KEPT {
             sent.pop_front();
         }
-        let status = status.map(|status| status.as_u16());
-        sent.push_back(Delivery { address: parcel.address, headers: parcel.headers, status });
+        sent.push_back(delivery);
     }
 }
 

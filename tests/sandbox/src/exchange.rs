@@ -19,7 +19,7 @@ use crate::faults::{Fault, RetryAfter, Twist};
 use crate::request_log::{InFlight, RequestEntry};
 use crate::server::Line;
 use crate::shared::Shared;
-use crate::{feed, google, spoil};
+use crate::{feed, google, graph, spoil};
 
 /// Largest request body taken; a whole calendar in one multiget request stays below it.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -49,17 +49,32 @@ pub(crate) async fn exchange(
     };
     let account = if head.uri.path().starts_with(google::ROOT) {
         google::account_of(&shared.world(), &head, shared.clock.now())
+    } else if head.uri.path().starts_with(graph::ROOT) {
+        graph::account_of(&shared.world(), &head, shared.clock.now())
     } else {
         caldav::account_of(&shared.world(), &head)
     };
     let in_flight = account.as_deref().map(|account| shared.log.enter(account));
+    let is_crowded = account
+        .as_deref()
+        .is_some_and(|account| graph::is_crowded(&shared.world(), &head, shared.log.in_flight(account)));
     let faults = shared.faults.strike(head.method.as_str(), head.uri.path(), &body);
     for fault in &faults {
-        if let Fault::Latency(milliseconds) = fault {
+        if let Fault::Latency(milliseconds) = fault
+            && !is_crowded
+        {
             clock::pause(*milliseconds).await;
         }
     }
-    let outcome = decide(&shared, &line, &head, &body, account.as_deref(), &faults);
+    let validated = match &account {
+        Some(_) if !is_crowded => shake_hands(&shared, &head, &body).await,
+        _ => Vec::new(),
+    };
+    let outcome = if is_crowded {
+        Outcome::Answer(graph::error::ApiError::crowded().answer())
+    } else {
+        decide(&shared, &line, (&head, &body, &validated), account.as_deref(), &faults)
+    };
     let status = match &outcome {
         Outcome::Answer(answer) | Outcome::Part(answer, _) => answer.status.as_u16(),
         Outcome::Cut => 0,
@@ -76,6 +91,17 @@ pub(crate) async fn exchange(
             Response::new(Body::empty())
         }
     }
+}
+
+/// Asks the addresses that a request wants notifications at; returns those that gave the right answer.
+async fn shake_hands(shared: &Shared, head: &Parts, body: &[u8]) -> Vec<String> {
+    let mut validated = Vec::new();
+    for address in graph::subscriptions::addresses(head, body) {
+        if shared.courier.shake_hands(&address).await {
+            validated.push(address);
+        }
+    }
+    validated
 }
 
 fn entry(shared: &Shared, head: &Parts, body: &[u8], account: Option<String>, status: u16) -> RequestEntry {
@@ -100,8 +126,7 @@ fn entry(shared: &Shared, head: &Parts, body: &[u8], account: Option<String>, st
 fn decide(
     shared: &Shared,
     line: &Line,
-    head: &Parts,
-    body: &[u8],
+    (head, body, validated): (&Parts, &[u8], &[String]),
     account: Option<&str>,
     faults: &[Fault],
 ) -> Outcome {
@@ -122,6 +147,10 @@ fn decide(
         let mut world = shared.world();
         if head.uri.path().starts_with(google::ROOT) {
             google::answer(&mut world, head, body, (&twist, &shared.url), now)
+        } else if head.uri.path().starts_with(graph::ROOT) {
+            let around =
+                graph::Surroundings { twist: &twist, url: &shared.url, faults: &shared.faults, validated };
+            graph::answer(&mut world, head, body, &around, now)
         } else if head.uri.path().starts_with("/feeds/") {
             feed::answer(&mut world, head, now)
         } else {
@@ -139,6 +168,8 @@ fn instead(shared: &Shared, head: &Parts, fault: &Fault) -> Option<Outcome> {
             let status = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let answer = if head.uri.path().starts_with(google::ROOT) {
                 google::error::ApiError::made(*code, None).answer()
+            } else if head.uri.path().starts_with(graph::ROOT) {
+                graph::error::ApiError::made(*code, None).answer()
             } else {
                 Answer::plain(status, "made to fail")
             };
@@ -157,9 +188,15 @@ fn instead(shared: &Shared, head: &Parts, fault: &Fault) -> Option<Outcome> {
             let body = serde_json::json!({ "error": reason }).to_string();
             Answer::status(status).with_body("application/json", body)
         }
+        Fault::Refused { code, reason } if head.uri.path().starts_with(graph::ROOT) => {
+            graph::error::ApiError::made(*code, Some(reason)).answer()
+        }
         Fault::Refused { code, reason } => google::error::ApiError::made(*code, Some(reason)).answer(),
         Fault::Unauthorized if head.uri.path().starts_with(google::ROOT) => {
             google::error::ApiError::unauthorized().answer()
+        }
+        Fault::Unauthorized if head.uri.path().starts_with(graph::ROOT) => {
+            graph::error::ApiError::unauthorized().answer()
         }
         Fault::Unauthorized => caldav::challenge(&mut shared.world(), head),
         Fault::Redirect { code, location } => {

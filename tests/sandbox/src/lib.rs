@@ -1,4 +1,5 @@
-//! Simulated calendar providers with their bad habits: a CalDAV server and an ICS feed server.
+//! Simulated calendar providers with their bad habits: a CalDAV server, an ICS feed server, Google and
+//! Microsoft.
 //!
 //! One process, in memory, deterministic by seed, driven from Rust through [`Control`] or over HTTP under
 //! `/control/`. It serves the demo, our tests, and application developers in their own CI. It sees none of
@@ -31,6 +32,7 @@ mod faults;
 mod feed;
 mod generator;
 mod google;
+mod graph;
 mod ical;
 mod mail;
 mod oauth;
@@ -69,6 +71,10 @@ pub use generator::GeneratorPlan;
 pub use google::account::{GoogleAccountSpec, GoogleRole};
 pub use google::control::GoogleControl;
 pub use google::{ConferenceHabit, GoogleHabits};
+pub use graph::account::MicrosoftAccountSpec;
+pub use graph::control::MicrosoftControl;
+pub use graph::subscriptions::GraphLifecycle;
+pub use graph::{DeltaHabit, GraphHabits};
 pub use mail::{Mail, MailKind};
 pub use request_log::{RequestEntry, RequestLog};
 

@@ -102,6 +102,11 @@ impl RequestLog {
         self.kept().most_in_flight.get(account).copied().unwrap_or(0)
     }
 
+    /// Requests of one account that are being answered.
+    pub(crate) fn in_flight(&self, account: &str) -> u64 {
+        self.kept().in_flight.get(account).copied().unwrap_or(0)
+    }
+
     /// Forgets all entries and counters.
     pub fn clear(&self) {
         let mut kept = self.kept();

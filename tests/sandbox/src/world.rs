@@ -12,6 +12,7 @@ use crate::error::SandboxError;
 use crate::feed::Feed;
 use crate::generator::{self, Sample};
 use crate::google::Google;
+use crate::graph::Graph;
 use crate::ical::{self, Facts};
 use crate::mail::MailSink;
 
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) courier: Courier,
     pub(crate) mail: MailSink,
     pub(crate) google: Google,
+    pub(crate) graph: Graph,
     eras: u64,
 }
 
@@ -39,6 +41,7 @@ impl World {
             courier,
             mail: MailSink::default(),
             google: Google::new(seed),
+            graph: Graph::new(seed),
             eras: 0,
         }
     }

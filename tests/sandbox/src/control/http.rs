@@ -15,7 +15,7 @@
 //! | `PUT/DELETE feeds/{f}`, `PUT/DELETE feeds/{f}/items/{name}` | [`FeedSpec`], its items |
 //! | `GET/DELETE mails` | the mail that would have been sent, forget it |
 //! | `GET/PUT notifications` | what was sent to watchers, [`NotificationHabits`] from now on |
-//! | `google/…` | see `google/control_http.rs` |
+//! | `google/…`, `microsoft/…` | see `google/control_http.rs`, `graph/control_http.rs` |
 //! | `GET profiles`, `POST clock {shift_ms}`, `POST reset` | presets, time, the beginning |
 
 use axum::extract::{Path, State};
@@ -63,7 +63,8 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/reset", post(reset))
         .route("/", delete(reset))
         .with_state(control.clone())
-        .nest("/google", crate::google::control_http::routes(control))
+        .nest("/google", crate::google::control_http::routes(control.clone()))
+        .nest("/microsoft", crate::graph::control_http::routes(control))
 }
 
 impl IntoResponse for SandboxError {

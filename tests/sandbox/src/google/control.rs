@@ -80,6 +80,14 @@ impl GoogleControl {
         self.with(|world, _| world.google.create_account(spec))
     }
 
+    /// Removes an account: nobody signs in or acts for it any more; whether there was one.
+    pub fn remove_account(&self, email: &str) -> bool {
+        self.with(|world, _| {
+            world.google.tokens.revoke_account(email);
+            world.google.accounts.remove(email).is_some()
+        })
+    }
+
     /// Makes a secondary calendar of an account; returns its id.
     ///
     /// # Errors

@@ -296,6 +296,12 @@ impl Google {
         id
     }
 
+    /// The default reminders that somebody has set for a calendar; none where it is not on their list.
+    pub(crate) fn default_reminders(&self, who: &str, id: &str) -> Value {
+        let entry = self.accounts.get(who).and_then(|account| account.list.get(id));
+        entry.and_then(|entry| entry.own.get("defaultReminders")).cloned().unwrap_or_else(|| json!([]))
+    }
+
     /// Removes a calendar; it leaves all lists.
     pub(crate) fn remove_calendar(&mut self, id: &str) {
         let Some(calendar) = self.calendars.remove(id) else { return };

@@ -209,7 +209,8 @@ pub(crate) fn events(google: &Google, call: &Call<'_>, id: &str) -> Result<Reply
     let start = start(call, calendar)?;
     filter.shows_exclusions = !is_single;
     let shown = Shown::of(call, role)?;
-    let mut page = Page::new(call, calendar, &start);
+    let reminders = google.default_reminders(&call.who, id);
+    let mut page = Page::new(call, (calendar, reminders), &start);
     if call.twist.empty_listing {
         return Ok(page.reply(None));
     }
@@ -281,7 +282,7 @@ struct Page {
 }
 
 impl Page {
-    fn new(call: &Call<'_>, calendar: &Calendar, start: &Start) -> Self {
+    fn new(call: &Call<'_>, (calendar, reminders): (&Calendar, Value), start: &Start) -> Self {
         let all: Vec<&str> =
             FORBIDDEN.iter().chain(&CARRIED).copied().chain(["showDeleted", "syncToken"]).collect();
         let mut head = calendar.own.clone();
@@ -291,7 +292,7 @@ impl Page {
         head.insert("timeZone".to_owned(), calendar.time_zone.as_str().into());
         let role = calendar.roles.get(&call.who).copied().unwrap_or(GoogleRole::FreeBusyReader);
         head.insert("accessRole".to_owned(), role.word().into());
-        head.insert("defaultReminders".to_owned(), json!([{ "method": "popup", "minutes": 10 }]));
+        head.insert("defaultReminders".to_owned(), reminders);
         let hinders =
             ["iCalUID", "orderBy", "privateExtendedProperty", "q", "sharedExtendedProperty", "updatedMin"];
         Self {
@@ -419,7 +420,8 @@ pub(crate) fn instances(google: &Google, call: &Call<'_>, id: &str, series: &str
     let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
     let total = all.len();
     let start = Start { after: 0, revision: calendar.revision, is_delta: false };
-    let mut page = Page::new(call, calendar, &start);
+    let reminders = google.default_reminders(&call.who, id);
+    let mut page = Page::new(call, (calendar, reminders), &start);
     page.items =
         all.into_iter().skip(skipped).take(size).map(|(event, gone)| shown.map_text(event, gone)).collect();
     let listed = skipped.saturating_add(page.items.len());

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use account::{Account, GoogleAccountSpec, GoogleRole, ListEntry};
@@ -167,7 +167,9 @@ impl Google {
         let revision = self.next_revision();
         let calendar = Calendar::new(&email, &email, (&email, &spec.time_zone), revision);
         self.calendars.insert(email.clone(), calendar);
-        let entry = ListEntry { revision, ..ListEntry::default() };
+        let reminders = json!([{ "method": "popup", "minutes": 10 }]);
+        let own = Map::from_iter([("defaultReminders".to_owned(), reminders)]);
+        let entry = ListEntry { own, revision, is_deleted: false };
         let list = BTreeMap::from([(email.clone(), entry)]);
         let account = Account { spec, sub, list, era: revision, recent: VecDeque::new() };
         self.accounts.insert(email, account);

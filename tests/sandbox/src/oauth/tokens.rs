@@ -159,6 +159,11 @@ impl Tokens {
         if grant.client == client { Ok(grant) } else { Err(Refused::WrongClient) }
     }
 
+    /// Ends a refresh token alone.
+    pub(crate) fn forget_refresh(&mut self, text: &str) {
+        self.refresh.remove(text);
+    }
+
     /// Whether the account has ever got a refresh token that still lives for the client.
     pub(crate) fn has_refresh(&self, account: &str, client: &str) -> bool {
         self.refresh.values().any(|token| token.grant.account == account && token.grant.client == client)

@@ -5,6 +5,9 @@ mod control;
 mod faults;
 mod feed;
 mod google;
+mod graph;
+mod graph_contract;
+mod graph_writes;
 mod habits;
 
 use reqwest::{Client, Method, Response, StatusCode};

@@ -65,6 +65,8 @@ numbered! {
         Remind = 6 "remind",
         /// Remove what has outlived its retention. Target: the organization.
         Purge = 7 "purge",
+        /// Tell a provider that a connection has ended, and erase what is left of it. Target: the connection.
+        Revoke = 8 "revoke",
     }
 }
 
@@ -103,13 +105,13 @@ impl Kind {
             Self::Sync => Lane::Sync,
             Self::Push => Lane::Interactive,
             Self::Deliver | Self::Remind => Lane::Delivery,
-            Self::Refresh | Self::Watch | Self::Purge => Lane::Upkeep,
+            Self::Refresh | Self::Watch | Self::Purge | Self::Revoke => Lane::Upkeep,
         }
     }
 
     /// Whether failures never set the row aside: what keeps calendars fresh backs off, but goes on.
     pub fn never_dies(self) -> bool {
-        matches!(self, Self::Sync | Self::Refresh | Self::Watch | Self::Purge)
+        matches!(self, Self::Sync | Self::Refresh | Self::Watch | Self::Purge | Self::Revoke)
     }
 }
 

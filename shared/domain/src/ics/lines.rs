@@ -5,6 +5,7 @@ use chrono_tz::Tz;
 use super::Limits;
 use super::fault::Fault;
 use super::series::{self, Reading};
+use super::write;
 use crate::model::{Fields, Master};
 
 /// Why property lines cannot be read; what it says is for people.
@@ -28,6 +29,11 @@ pub fn master<'l>(
 ) -> Result<Master, LinesError> {
     let reading = Reading { limits, zone, is_message: false };
     series::master(fields, lines, reading, warnings).map_err(LinesError)
+}
+
+/// The `RRULE`, `RDATE` and `EXDATE` lines that say when a master recurs, unfolded: what [`master`] reads.
+pub fn recurrence_lines(master: &Master) -> Vec<String> {
+    write::recurrence_lines(master)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod value;
 mod write;
 
 pub use conference::{conference, conference_in};
-pub use lines::{LinesError, master};
+pub use lines::{LinesError, master, recurrence_lines};
 pub use parse::{Document, Item, ReadObject, read};
 pub use patch::patch;
 pub use write::write;

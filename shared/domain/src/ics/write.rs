@@ -200,43 +200,18 @@ impl Text {
     }
 
     fn recurrence(&mut self, master: &Master, series: &Series) {
-        let start = &master.fields.start;
-        for rule in &master.rules {
-            self.line(&format!("RRULE:{}", rule.0));
-        }
-        for (id, end) in &master.additions {
-            let at = start_of(*id, start);
-            match end {
-                None => self.when("RDATE", &at),
-                Some(end) => self.period(&at, end),
-            }
+        for line in recurrence_lines(master) {
+            self.line(&line);
         }
         let cancelled =
             series.overrides.iter().filter(|(_, over)| **over == Override::Cancelled).map(|(id, _)| id);
-        for id in master.exclusions.iter().chain(cancelled) {
-            self.when("EXDATE", &start_of(*id, start));
+        for id in cancelled {
+            self.when("EXDATE", &start_of(*id, &master.fields.start));
         }
     }
 
     fn when(&mut self, name: &str, when: &When) {
         self.line(&format!("{name}{}", value(when)));
-    }
-
-    /// An addition with an end of its own.
-    fn period(&mut self, start: &When, end: &End) {
-        let written = value(start);
-        let (parameters, start_value) = written.split_once(':').unwrap_or(("", &written));
-        let end = match end {
-            End::After(length) => duration(*length),
-            // one zone for both: the end of a period cannot have its own
-            End::At(end) if end.zone() == start.zone() => {
-                value(end).rsplit_once(':').map_or_else(String::new, |(_, value)| value.to_owned())
-            }
-            End::At(end) => instant_of(end, Tz::UTC).0.format("%Y%m%dT%H%M%SZ").to_string(),
-            End::Unspecified => "PT0S".to_owned(),
-        };
-        let parameters = parameters.replace(";VALUE=DATE", "");
-        self.line(&format!("RDATE;VALUE=PERIOD{parameters}:{start_value}/{end}"));
     }
 
     fn event(&mut self, uid: &Uid, fields: &Fields, stamp: Timestamp, recurrence: impl FnOnce(&mut Self)) {
@@ -349,6 +324,35 @@ impl Text {
         }
         self.line("END:VALARM");
     }
+}
+
+/// Rules, additions and exclusions of a master, a line each, unfolded.
+pub(crate) fn recurrence_lines(master: &Master) -> Vec<String> {
+    let start = &master.fields.start;
+    let mut lines: Vec<String> = master.rules.iter().map(|rule| format!("RRULE:{}", rule.0)).collect();
+    for (id, end) in &master.additions {
+        let at = start_of(*id, start);
+        lines.push(end.as_ref().map_or_else(|| format!("RDATE{}", value(&at)), |end| period(&at, end)));
+    }
+    lines.extend(master.exclusions.iter().map(|id| format!("EXDATE{}", value(&start_of(*id, start)))));
+    lines
+}
+
+/// An addition with an end of its own.
+fn period(start: &When, end: &End) -> String {
+    let written = value(start);
+    let (parameters, start_value) = written.split_once(':').unwrap_or(("", &written));
+    let end = match end {
+        End::After(length) => duration(*length),
+        // one zone for both: the end of a period cannot have its own
+        End::At(end) if end.zone() == start.zone() => {
+            value(end).rsplit_once(':').map_or_else(String::new, |(_, value)| value.to_owned())
+        }
+        End::At(end) => instant_of(end, Tz::UTC).0.format("%Y%m%dT%H%M%SZ").to_string(),
+        End::Unspecified => "PT0S".to_owned(),
+    };
+    let parameters = parameters.replace(";VALUE=DATE", "");
+    format!("RDATE;VALUE=PERIOD{parameters}:{start_value}/{end}")
 }
 
 /// Parameters and value of a point in time, the colon included.

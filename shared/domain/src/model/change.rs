@@ -47,6 +47,12 @@ pub enum RemoteChange {
         /// Whose deletion.
         provider_id: ProviderId,
     },
+    /// The provider no longer shows it, which may mean that it was deleted, or only that it has left the window that
+    /// is looked at, and it says so of what it never showed as well. Read singly, it tells which.
+    Unlisted {
+        /// Which object, or instance of a series.
+        provider_id: ProviderId,
+    },
     /// It exists, but what it says cannot be read or is over a limit. Never a deletion.
     Unreadable {
         /// Which object.
@@ -68,6 +74,7 @@ impl RemoteChange {
             Self::Instance(instance) => &instance.provider_id,
             Self::Occurrence { provider_id, .. }
             | Self::Removed { provider_id }
+            | Self::Unlisted { provider_id }
             | Self::Unreadable { provider_id, .. } => provider_id,
         }
     }

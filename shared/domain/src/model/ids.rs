@@ -64,6 +64,8 @@ uuid_ids! {
     RunId,
     /// A key of an application.
     ApiKeyId,
+    /// A wish to be told when a calendar changes.
+    WatchId,
     /// A worker process.
     WorkerId,
     /// Who holds a lease: random for every claim call.

@@ -6,6 +6,7 @@ pub mod change;
 pub mod connection;
 pub mod event;
 pub mod ids;
+pub mod intent;
 pub mod policy;
 pub mod when;
 
@@ -21,7 +22,9 @@ pub use event::{
 };
 pub use ids::{
     ApiKeyId, CalendarId, ConflictId, ConnectionId, EventId, HistoryId, LeaseOwner, MeetingId,
-    OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WorkerId,
+    OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WatchId,
+    WorkerId,
 };
+pub use intent::{EditScope, Notify, Operation};
 pub use policy::ConflictPolicy;
 pub use when::{CustomZone, Observance, When, Zone};

@@ -63,6 +63,12 @@ fn shifted(from: &When, to: &When, key: &RecurrenceId) -> Option<RecurrenceId> {
     Some(key_in(to, &key))
 }
 
+/// Whether a series has an instance that originally starts then, excluded or not. A rule that cannot be searched at
+/// little cost is taken to have it.
+pub fn has_instance(master: &Master, key: &RecurrenceId) -> bool {
+    occurs(&Face { fields: &master.fields, master: Some(master) }, key)
+}
+
 /// Whether the frame has an instance of that key. A rule that cannot be searched within the budget is taken to
 /// have it: then the override stays where it is.
 pub(super) fn occurs(face: &Face<'_>, key: &RecurrenceId) -> bool {

@@ -10,7 +10,7 @@ use super::atoms::value;
 use super::canonical::is_same;
 use super::point::Recurs;
 use super::sheet::{Face, Instance, Sheet, differing};
-use crate::model::{Event, Fields, RecurrenceId};
+use crate::model::{Event, Fields, Master, RecurrenceId};
 
 /// A part of an event that is never mixed from two sides. The order of the variants is that in which the departures
 /// of an override are hashed.
@@ -103,6 +103,21 @@ pub fn changes(before: Option<&Event>, after: Option<&Event>) -> Vec<FieldChange
 pub fn changed_atoms(before: &Event, after: &Event) -> BTreeSet<(Option<RecurrenceId>, Atom)> {
     let differences = between(&Sheet::of(before), &Sheet::of(after));
     differences.into_iter().map(|difference| (difference.instance, difference.atom)).collect()
+}
+
+/// The atoms in which two sets of fields differ that stand by themselves: single events, or instances.
+pub fn differing_fields(before: &Fields, after: &Fields) -> BTreeSet<Atom> {
+    let mut atoms = differing(before, after);
+    if !is_same(&Atom::When, before, after, Recurs::No) {
+        atoms.insert(Atom::When);
+    }
+    atoms
+}
+
+/// Whether two masters recur in the same way at the same time: start, end, zone, rules and additions.
+pub fn has_same_frame(before: &Master, after: &Master) -> bool {
+    let before = Face { fields: &before.fields, master: Some(before) };
+    before.has_frame_of(&Face { fields: &after.fields, master: Some(after) })
 }
 
 /// One changed atom, its values not yet spelled out.

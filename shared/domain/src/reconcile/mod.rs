@@ -6,17 +6,22 @@
 
 mod anchor;
 mod atoms;
+mod broken_off;
 mod canonical;
 mod contest;
 pub mod diff;
+pub mod edit;
 pub mod invariants;
 pub mod merge;
 pub mod plan;
 mod point;
+pub mod restore;
 mod sheet;
 mod table;
 pub mod version;
 
+pub use anchor::has_instance;
+pub use broken_off::broken_off;
 pub use contest::{Contest, Interval, Judge, Side, Verdict};
 pub use diff::{Atom, FieldChange};
 pub use plan::{ConflictDraft, Context, Decision, Loser, Plan, Reason, Remote};

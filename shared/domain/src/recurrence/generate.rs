@@ -262,7 +262,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether a rule yields its own start, positions aside.
-pub(crate) fn is_match(rule: &Recurrence, start: NaiveDateTime) -> bool {
+pub fn is_match(rule: &Recurrence, start: NaiveDateTime) -> bool {
     let mut steps = 0;
     let walk = Walk::new(rule, start, start, start, &mut steps);
     match rule.frequency {

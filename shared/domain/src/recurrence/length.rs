@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, Duration, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
-use super::zone::ZoneClock;
+use super::zone::{ZoneClock, instant_of};
 use crate::model::{End, NominalDuration, When};
 
 /// How long an instance lasts, by the form in which the end was given.
@@ -95,6 +95,13 @@ impl<'a> Length<'a> {
             }
         }
     }
+}
+
+/// The end of the instance that starts at `start`, of what first starts at `first` and lasts until `end`; an end in
+/// the form in which the first one was given.
+pub fn end_of(first: &When, end: &End, start: &When, reader_zone: Tz) -> When {
+    let (starts_at, _) = instant_of(start, reader_zone);
+    Length::new(first, end, reader_zone).end_of(start, starts_at).0
 }
 
 fn add_days(wall: NaiveDateTime, days: i64) -> NaiveDateTime {

@@ -22,6 +22,8 @@ pub mod windows_zones;
 pub mod zone;
 
 pub use expand::{Budget, Expansion, Instance, expand};
+pub use generate::is_match;
+pub use length::end_of;
 pub use rule::{Recurrence, RuleError};
 pub use span::{Span, span};
 pub use split::{SplitError, split};

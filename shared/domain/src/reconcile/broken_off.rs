@@ -1,0 +1,111 @@
+//! What both sides agreed on, in view of a write of ours that was broken off in the middle.
+//!
+//! Providers drop what departs from a series when its frame moves: the new frame is written first, then the overrides
+//! are put back one by one. Read in between, the provider has the frame that was wanted and lacks overrides, as if
+//! somebody had taken them away. Nobody has: they are still to be written.
+
+use std::collections::BTreeMap;
+
+use super::anchor::moved;
+use super::sheet::Sheet;
+use crate::model::{Body, Event, Override, RecurrenceId, Series};
+
+/// The base against which to compare when a write may have been broken off: without the overrides that the provider
+/// lacks under the very frame that our side wanted. As it was in every other case.
+pub fn broken_off(base: Event, local: &Event, remote: &Event) -> Event {
+    let lacking = lacking(&base, local, remote);
+    if lacking.is_empty() {
+        return base;
+    }
+    let Body::Series(mut series) = base.body else { return base };
+    for key in lacking {
+        series.overrides.remove(&key);
+    }
+    Event { uid: base.uid, body: Body::Series(series) }
+}
+
+fn lacking(base: &Event, local: &Event, remote: &Event) -> Vec<RecurrenceId> {
+    let Body::Series(series) = &base.body else { return Vec::new() };
+    let (theirs, wanted) = (Sheet::of(remote), Sheet::of(local));
+    let (Some(old), Some(new), Some(ours)) = (Sheet::of(base).master, theirs.master, wanted.master) else {
+        return Vec::new();
+    };
+    if old.has_frame_of(&new) || !new.has_frame_of(&ours) {
+        return Vec::new();
+    }
+    let is_lacking = |key: &RecurrenceId, over: &Override| {
+        let mut alone =
+            Series { master: series.master.clone(), overrides: BTreeMap::from([(*key, over.clone())]) };
+        if let Some(master) = &mut alone.master {
+            master.exclusions.clear();
+        }
+        let alone = Event { uid: base.uid.clone(), body: Body::Series(alone) };
+        let placed = moved(&Sheet::of(&alone), Some(&new)).instances;
+        let is_there = |key: &RecurrenceId| theirs.instances.contains_key(key);
+        !placed.keys().any(is_there)
+    };
+    let changed = series.overrides.iter().filter(|(_, over)| matches!(over, Override::Changed(_)));
+    changed.filter(|(key, over)| is_lacking(key, over)).map(|(key, _)| *key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{End, Fields, Master, Rule, Uid, When};
+
+    fn fields(wall: &str, title: &str) -> Fields {
+        let mut fields = Fields::new(When::Floating(wall.parse().unwrap()), End::Unspecified);
+        fields.title = Some(title.to_owned());
+        fields
+    }
+
+    fn key(wall: &str) -> RecurrenceId {
+        RecurrenceId::Wall(wall.parse().unwrap())
+    }
+
+    /// Every day at that hour; these days are called otherwise.
+    fn daily(hour: &str, renamed: &[&str]) -> Event {
+        let master = Master {
+            fields: fields(&format!("2026-03-02T{hour}:00:00"), "Standup"),
+            rules: vec![Rule("FREQ=DAILY".to_owned())],
+            additions: BTreeMap::new(),
+            exclusions: [key(&format!("2026-03-09T{hour}:00:00"))].into(),
+        };
+        let renamed = renamed.iter().map(|day| {
+            let wall = format!("2026-03-{day}T{hour}:00:00");
+            (key(&wall), Override::Changed(Box::new(fields(&wall, "Late"))))
+        });
+        let series = Series { master: Some(master), overrides: renamed.collect() };
+        Event { uid: Uid::from("a"), body: Body::Series(series) }
+    }
+
+    fn kept(event: &Event) -> Vec<String> {
+        let Body::Series(series) = &event.body else { panic!("no series") };
+        series.overrides.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_the_provider_dropped_with_our_new_frame_is_still_to_be_put_back() {
+        let (base, local) = (daily("10", &["03", "04"]), daily("11", &["03", "04"]));
+
+        let halfway = broken_off(base.clone(), &local, &daily("11", &["03"]));
+        let begun = broken_off(base, &local, &daily("11", &[]));
+
+        assert_eq!(kept(&halfway), ["20260303T100000"]);
+        assert!(kept(&begun).is_empty());
+    }
+
+    #[test]
+    fn what_somebody_took_away_stays_away() {
+        let base = daily("10", &["03", "04"]);
+
+        for (local, remote) in [
+            (daily("10", &["03", "04"]), daily("10", &["03"])),
+            (daily("10", &["03", "04"]), daily("11", &[])),
+            (daily("11", &["03", "04"]), daily("10", &["03"])),
+            (daily("11", &["03", "04"]), daily("12", &[])),
+        ] {
+            assert_eq!(broken_off(base.clone(), &local, &remote), base);
+        }
+    }
+}

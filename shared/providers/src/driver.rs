@@ -3,6 +3,7 @@
 //! A driver is opened for one account. It builds a request, sends it through the guarded client, and parses and
 //! normalises the answer; everything but the sending is pure. Callers see provider-neutral values only.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use async_trait::async_trait;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Authentication, Listing, Member, ProviderId, ProviderKind, RemoteCalendar, RemoteChange, SyncToken,
+    Authentication, Event, InstanceRef, Listing, Member, Notify, ProviderId, ProviderKind, RecurrenceId,
+    RemoteCalendar, RemoteChange, RemoteEvent, Revision, SyncToken,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use tokio::sync::mpsc;
 use url::Url;
 use uuid::Uuid;
 
+use crate::limit::Scope;
+pub use crate::limit::{Payer, Urgency};
 pub use crate::problem::Problem;
 
 /// Everything a driver needs to know of the account it works for.
@@ -35,6 +39,8 @@ pub struct Account {
     pub secret: Option<SecretString>,
     /// What the last probe found; `None` before the first.
     pub capabilities: Option<Capabilities>,
+    /// Out of whose budgets it is asked.
+    pub payer: Payer,
 }
 
 /// Which calendar, as the provider knows it.
@@ -162,6 +168,59 @@ pub struct Watch {
     pub expires_at: Timestamp,
 }
 
+/// What is to be true of one event at the provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// The object: one that we hold, or the name that [`crate::naming`] gave a new one.
+    pub provider_id: &'a ProviderId,
+    /// What is to be done.
+    pub change: Change<'a>,
+    /// Whom the provider may mail about it.
+    pub notify: Notify,
+}
+
+/// What is to be done to an event.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// It is made, under a name of ours. One that is there already under that name, because the answer to an earlier
+    /// attempt was lost, is answered as it is and not made again.
+    Create(&'a Event),
+    /// It is changed in place, so that it says `after`. Only what differs from `held.event` is written.
+    Update {
+        /// What both sides last agreed on.
+        held: Agreed<'a>,
+        /// What it shall say.
+        after: &'a Event,
+    },
+    /// It is deleted.
+    Delete {
+        /// What both sides last agreed on.
+        held: Agreed<'a>,
+    },
+}
+
+/// The state of an object that both sides last agreed on: what a write is made against.
+#[derive(Debug, Clone, Copy)]
+pub struct Agreed<'a> {
+    /// What it says.
+    pub event: &'a Event,
+    /// Its revision: the write is refused when the provider has another one.
+    pub revision: Option<&'a Revision>,
+    /// The payload verbatim, to be patched.
+    pub raw: Option<&'a str>,
+    /// Objects of their own behind overrides.
+    pub instances: &'a BTreeMap<RecurrenceId, InstanceRef>,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The object as the provider holds it after the write, whole: what both sides agree on from now on.
+    Held(Box<RemoteEvent>),
+    /// There is no such object any more: it was deleted now, or had been since.
+    Gone,
+}
+
 /// What a probe of an account found, for storage and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {
@@ -270,6 +329,20 @@ pub trait Driver: Send + Sync + fmt::Debug {
         ids: &[ProviderId],
     ) -> Result<Vec<RemoteChange>, DriverError>;
 
+    /// Makes one thing true of one event, with a precondition: nothing that has changed at the provider since is
+    /// overwritten. A series with instances of their own may take several requests; a write that failed in the middle
+    /// is finished by repeating it against what is there by then.
+    ///
+    /// # Errors
+    /// [`FailureClass::Conflict`] when the provider holds another revision, or nothing, where the write expected the
+    /// one it was made against: read, reconcile, write again. [`FailureClass::Permanent`] for what the provider will
+    /// never take. After [`FailureClass::Transient`] it may have been applied or not.
+    async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
+        let _ = (calendar, write);
+        let action = "write events".to_owned();
+        Err(DriverError::new("write an event", FailureClass::Permanent, Problem::Unsupported { action }))
+    }
+
     /// Asks to be told when the calendar changes. With `renew`, that watch is prolonged where the provider can do
     /// so (the answer then has its id), else a second one is begun and the first one stays for the caller to stop:
     /// the two overlap.
@@ -307,6 +380,8 @@ pub struct DriverError {
     pub class: FailureClass,
     /// What went wrong, for people.
     pub problem: Problem,
+    /// Whose budget it is about, where it is [`FailureClass::Throttled`].
+    pub scope: Scope,
     /// What the layer below said; for logs only.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -315,7 +390,14 @@ pub struct DriverError {
 impl DriverError {
     /// A failure without a cause below it.
     pub fn new(operation: &'static str, class: FailureClass, problem: Problem) -> Self {
-        Self { operation, class, problem, source: None }
+        Self { operation, class, problem, scope: Scope::Account, source: None }
+    }
+
+    /// The same about the budget of all our accounts at the provider.
+    #[must_use]
+    pub fn of_project(mut self) -> Self {
+        self.scope = Scope::Project;
+        self
     }
 
     /// The same with what the layer below said.

@@ -4,6 +4,8 @@
 //! Anything else, `a < b & c` or `<https://example.com>`, is left as it is. A parser of the whole language would
 //! answer nothing better here: no structure is kept, the raw payload holds the original.
 
+use std::mem;
+
 /// Tags that make a text HTML.
 const TELLING: [&str; 22] = [
     "a",
@@ -37,10 +39,25 @@ const SILENT: [&str; 4] = ["head", "script", "style", "title"];
 const BLOCKS: [&str; 12] =
     ["blockquote", "div", "h1", "h2", "h3", "h4", "li", "ol", "p", "table", "tr", "ul"];
 
+/// What line ends between tags mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineEnds {
+    /// What they look like: a person wrote them.
+    Meant,
+    /// A blank, as HTML says: a program wrote them.
+    Blank,
+}
+
+/// The text of what is said to be HTML, in the way a browser shows it. `None` when nothing is left.
+pub(crate) fn read(text: &str) -> Option<String> {
+    let text = strip(text, LineEnds::Blank);
+    (!text.is_empty()).then_some(text)
+}
+
 /// The text without tags if it is HTML, else as it is; line ends become `\n`. `None` when nothing is left.
 pub(crate) fn plain(text: &str) -> Option<String> {
     let text = if is_html(text) {
-        strip(text)
+        strip(text, LineEnds::Meant)
     } else if text.contains('\r') {
         text.replace("\r\n", "\n").replace('\r', "\n")
     } else {
@@ -80,8 +97,8 @@ fn tag(text: &str) -> Option<Tag> {
     Some(Tag { name: name.to_ascii_lowercase(), is_end, bytes: close + 1 })
 }
 
-fn strip(text: &str) -> String {
-    let mut plain = Plain { text: String::with_capacity(text.len()), breaks: 0 };
+fn strip(text: &str, line_ends: LineEnds) -> String {
+    let mut plain = Plain { text: String::with_capacity(text.len()), breaks: 0, is_blank: false, line_ends };
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
         let taken = match letter {
@@ -112,6 +129,9 @@ struct Plain {
     text: String,
     /// Line ends at the end of `text`.
     breaks: usize,
+    /// Whether it ends with a blank that another one adds nothing to.
+    is_blank: bool,
+    line_ends: LineEnds,
 }
 
 impl Plain {
@@ -119,13 +139,18 @@ impl Plain {
     fn put(&mut self, letter: char) -> usize {
         // a space that cannot be broken is one that a person sees
         self.text.push(if letter == '\u{a0}' { ' ' } else { letter });
-        self.breaks = 0;
+        (self.breaks, self.is_blank) = (0, false);
         letter.len_utf8()
     }
 
-    /// Line ends are kept: what editors write without tags they mean.
+    /// Line ends are kept where editors mean what they write without tags.
     fn space(&mut self, letter: char) {
-        if letter == '\n' {
+        if self.line_ends == LineEnds::Blank {
+            if !self.text.is_empty() && !self.text.ends_with('\n') && !self.is_blank {
+                self.text.push(' ');
+                self.is_blank = true;
+            }
+        } else if letter == '\n' {
             self.line_end(2);
         } else if self.breaks == 0 && letter != '\r' {
             self.text.push(' ');
@@ -133,6 +158,9 @@ impl Plain {
     }
 
     fn line_end(&mut self, most: usize) {
+        if mem::take(&mut self.is_blank) {
+            self.text.pop();
+        }
         if !self.text.is_empty() && self.breaks < most {
             self.text.push('\n');
             self.breaks += 1;
@@ -153,7 +181,7 @@ impl Plain {
             self.line_end(1);
             if name == "li" && !tag.is_end {
                 self.text.push_str("- ");
-                self.breaks = 0;
+                (self.breaks, self.is_blank) = (0, self.line_ends == LineEnds::Blank);
             }
         }
         tag.bytes
@@ -230,6 +258,16 @@ mod tests {
         assert_eq!(of("a\r\nb\rc"), "a\nb\nc");
         assert_eq!(plain("<br>"), None);
         assert_eq!(plain(" "), None);
+    }
+
+    #[test]
+    fn line_ends_that_a_program_wrote_are_blanks() {
+        let exchange = "<html>\r\n<head>\r\n<meta content=\"text/html\">\r\n<style>p {}</style></head>\r\n<body>\r\n\
+             <div>Tom &amp;\r\nAda </div>\r\n<div>Room 4<br>\r\nBring&nbsp; coffee</div>\r\n</body>\r\n</html>\r\n";
+
+        assert_eq!(read(exchange).as_deref(), Some("Tom & Ada\nRoom 4\nBring  coffee"));
+        assert_eq!(read("a &lt; b").as_deref(), Some("a < b"));
+        assert_eq!(read("<html><body>\r\n</body></html>"), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a provider's notification says, whichever provider sent it.
 //!
 //! A notification is a hint from a stranger: it names a watch and brings the secret that this watch was made with.
-//! Whoever receives it looks the watch up and asks [`Notification::proves`]; until then it says nothing. What has
-//! changed it never tells: it only asks for a sync.
+//! Whoever receives it looks the watch up by that secret, or asks [`Notification::proves`]; until then it says
+//! nothing. What has changed it never tells: it only asks for a sync.
 
 use calfleet_domain::clock::Timestamp;
+use calfleet_domain::model::ProviderKind;
+use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
@@ -38,6 +40,37 @@ pub enum NotificationKind {
     Removed,
     /// The watch wants to be prolonged or allowed again, else it ends.
     Reauthorize,
+}
+
+/// A request that is no notification.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// This provider sends none.
+    #[error("take notifications of {provider}, which sends none")]
+    Silent {
+        /// Which.
+        provider: ProviderKind,
+    },
+    /// Google's, but not as documented.
+    #[error("read a push of Google's")]
+    Google(#[from] crate::google::notification::PushError),
+}
+
+/// Reads what a provider has sent: one request may bring notifications of many watches.
+///
+/// # Errors
+/// When it is none of that provider's.
+pub fn read(
+    provider: ProviderKind,
+    headers: &HeaderMap,
+    _body: &[u8],
+) -> Result<Vec<Notification>, Unreadable> {
+    match provider {
+        ProviderKind::Google => Ok(vec![crate::google::notification::read(headers)?]),
+        ProviderKind::Microsoft | ProviderKind::Caldav | ProviderKind::Feed => {
+            Err(Unreadable::Silent { provider })
+        }
+    }
 }
 
 impl Notification {

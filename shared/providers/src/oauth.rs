@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// Most bytes of an answer; tokens are a few kilobytes.
 const MAX_BYTES: u64 = 256 << 10;
 /// The life of an access token whose provider does not say: as short as any.
-const UNSAID_LIFE: Duration = Duration::from_mins(30);
+pub(crate) const UNSAID_LIFE: Duration = Duration::from_mins(30);
 
 /// Where a provider's authorization server is, and who we are there.
 #[derive(Debug, Clone)]
@@ -135,6 +135,14 @@ impl OauthClient {
         Self { settings, client, http }
     }
 
+    /// The same place for another client of ours there.
+    #[must_use]
+    pub fn of(&self, client_id: &str, client_secret: SecretString) -> Self {
+        let settings =
+            OauthSettings { client_id: client_id.to_owned(), client_secret, ..self.settings.clone() };
+        Self::new(settings, self.http.clone())
+    }
+
     /// Where and who.
     pub fn settings(&self) -> &OauthSettings {
         &self.settings
@@ -216,7 +224,8 @@ impl OauthClient {
         answer.map(|answer| granted(&answer)).map_err(|error| refused(REFRESH, error))
     }
 
-    /// Ends a grant at the provider, where it has a place for that; a grant that has ended already is fine.
+    /// Ends a grant at the provider (RFC 7009): for every token that the account granted to this client. A grant that
+    /// has ended already is fine; so is a provider without a place for it.
     ///
     /// # Errors
     /// What the network does, and refusals other than "it is dead already".
@@ -232,12 +241,46 @@ impl OauthClient {
             let problem = Problem::InvalidUrl { reason: "the request cannot be written".to_owned() };
             DriverError::new(REVOKE.operation, FailureClass::Permanent, problem).caused_by(error)
         })?;
-        let answer = Adapter { client: self, attempt: REVOKE, now }.send(request).await?;
+        let answer = self.send(REVOKE, request, now).await?;
         match answer.status() {
-            status if status.is_success() || status == StatusCode::BAD_REQUEST => Ok(()),
+            status if status.is_success() && !is_html(answer.headers()) => Ok(()),
+            // a page in between, such as the log-in of a network
+            status if status.is_success() => {
+                Err(DriverError::new(REVOKE.operation, FailureClass::Transient, Problem::HtmlAnswer))
+            }
+            // a proxy's 400 says nothing about the token
+            StatusCode::BAD_REQUEST if error_code(answer.body()).as_deref() == Some("invalid_token") => {
+                Ok(())
+            }
             status => Err(error::of_status(REVOKE, status, &HeaderMap::new(), now)),
         }
     }
+}
+
+impl OauthClient {
+    /// Sends a request of ours that the library does not know.
+    pub(crate) async fn send(
+        &self,
+        attempt: Attempt,
+        request: Request<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<Response<Vec<u8>>, DriverError> {
+        Adapter { client: self, attempt, now }.send(request).await
+    }
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|media_type| media_type.starts_with("text/html"))
+}
+
+/// The error of an authorization server's answer, if it is one.
+fn error_code(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    serde_json::from_slice::<Refusal>(body).ok().map(|refusal| refusal.error)
 }
 
 /// The library's requests through our client.

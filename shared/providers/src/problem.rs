@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Scope;
+
 /// What went wrong with a provider: `Display` is one clear sentence that says what to do. It never contains a
 /// secret, nor a part of an answer's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -93,6 +95,11 @@ pub enum Problem {
         "The administrator of this account's organization does not let applications see its calendars; ask them to allow this one."
     )]
     BlockedByAdministrator,
+    /// The account is known, and has no calendars in the provider's cloud.
+    #[error(
+        "This account has no mailbox in Microsoft's cloud, or one without a licence; connect another account, or ask its administrator."
+    )]
+    NoMailbox,
     /// A share for hours or a day is used up.
     #[error(
         "The provider's limit for this account or this installation is used up for now; it is tried again by itself, and if this stays the operator has to ask the provider for a higher one."
@@ -158,11 +165,42 @@ pub enum Problem {
     /// 429, 503 with `Retry-After`.
     #[error("The server asks us to slow down; it is tried again when the server's waiting time is over.")]
     Throttled,
+    /// We have asked so often that the next request would be over the provider's limit.
+    #[error(
+        "So much was asked of the provider that the limit {} is used up for the moment; it goes on by itself.",
+        match budget {
+            Scope::Project => "of this installation",
+            Scope::Account => "of this account",
+        }
+    )]
+    BudgetUsedUp {
+        /// Which limit.
+        budget: Scope,
+    },
     /// 5xx.
     #[error("The server has a problem of its own (status {status}); it is tried again by itself.")]
     ServerError {
         /// The status.
         status: u16,
+    },
+    /// 409, 412: the write was made against another state than the provider's.
+    #[error(
+        "The event was changed at the provider in the meantime; it is read and the change is made again by itself."
+    )]
+    ChangedMeanwhile,
+    /// What only the organizer may change.
+    #[error(
+        "Only the organizer can change this event; on this copy you can change your own answer, reminders and colour."
+    )]
+    NotOrganizer,
+    /// The account has no right to write in the calendar.
+    #[error("This account may only read this calendar; ask its owner for the permission to change events.")]
+    ReadOnlyCalendar,
+    /// The provider does not take an event as it is.
+    #[error("The provider does not accept this event ({reason}); change that and save it again.")]
+    EventRefused {
+        /// What about it.
+        reason: String,
     },
     /// Any other status.
     #[error("The server refused the request (status {status}); nothing can be done about it here.")]
@@ -199,6 +237,7 @@ impl Problem {
             Self::MissingScope => "missing_scope",
             Self::ApiNotEnabled => "api_not_enabled",
             Self::BlockedByAdministrator => "blocked_by_administrator",
+            Self::NoMailbox => "no_mailbox",
             Self::QuotaUsedUp => "quota_used_up",
             Self::CallbackRefused => "callback_refused",
             Self::Forbidden { .. } => "forbidden",
@@ -210,7 +249,12 @@ impl Problem {
             Self::TooLarge { .. } => "too_large",
             Self::RedirectRefused { .. } => "redirect_refused",
             Self::Throttled => "throttled",
+            Self::BudgetUsedUp { .. } => "budget_used_up",
             Self::ServerError { .. } => "server_error",
+            Self::ChangedMeanwhile => "changed_meanwhile",
+            Self::NotOrganizer => "not_organizer",
+            Self::ReadOnlyCalendar => "read_only_calendar",
+            Self::EventRefused { .. } => "event_refused",
             Self::Refused { .. } => "refused",
             Self::CursorExpired => "cursor_expired",
             Self::Unsupported { .. } => "unsupported",

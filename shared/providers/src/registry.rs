@@ -2,6 +2,7 @@
 //!
 //! A new provider is one entry in [`PROVIDERS`] and one driver.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,8 +16,11 @@ use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
 use crate::feed::driver::FeedDriver;
 use crate::google::driver::GoogleDriver;
+use crate::graph::driver::GraphDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
+use crate::limit::Budgets;
+use crate::oauth::short;
 use crate::surroundings::{Endpoints, Surroundings};
 
 const OPEN: &str = "open the account";
@@ -54,6 +58,11 @@ pub struct Scopes {
 impl Scopes {
     /// Nothing is asked by OAuth.
     pub const NONE: Self = Self { identity: &[], read: &[], write: &[] };
+
+    /// Whether what was granted, in its short spelling, is enough for changing calendars.
+    pub fn allow_changes(&self, granted: &BTreeSet<String>) -> bool {
+        self.write.iter().all(|scope| granted.contains(&short(scope)))
+    }
 }
 
 /// What Google is asked for (`Choose Google Calendar API scopes`): the narrowest with which everything works.
@@ -66,6 +75,14 @@ const GOOGLE_SCOPES: Scopes = Scopes {
     ],
 };
 
+/// What Microsoft is asked for (`Microsoft Graph permissions reference`). Without `offline_access` there is no
+/// refresh token, and a mailbox could be looked at for an hour.
+const MICROSOFT_SCOPES: Scopes = Scopes {
+    identity: &["openid", "email", "profile", "offline_access"],
+    read: &["Calendars.Read"],
+    write: &["Calendars.ReadWrite"],
+};
+
 /// The providers that can be connected.
 pub const PROVIDERS: &[Provider] = &[
     Provider {
@@ -74,8 +91,17 @@ pub const PROVIDERS: &[Provider] = &[
         summary: "Calendars of Google accounts, personal and of Google Workspace.",
         address_hint: "",
         authentications: &[Authentication::Oauth],
-        writes: false,
+        writes: true,
         scopes: GOOGLE_SCOPES,
+    },
+    Provider {
+        kind: ProviderKind::Microsoft,
+        label: "Microsoft 365 and Outlook",
+        summary: "Calendars of Microsoft accounts, personal (Outlook.com) and of Microsoft 365.",
+        address_hint: "",
+        authentications: &[Authentication::Oauth],
+        writes: false,
+        scopes: MICROSOFT_SCOPES,
     },
     Provider {
         kind: ProviderKind::Caldav,
@@ -174,10 +200,18 @@ impl Registry {
                 schemes,
                 services,
                 endpoints: Arc::new(endpoints),
+                budgets: Budgets::unlimited(),
                 clock,
                 rng,
             },
         }
+    }
+
+    /// The same within budgets; without them only providers set limits.
+    #[must_use]
+    pub fn within(mut self, budgets: Budgets) -> Self {
+        self.surroundings.budgets = budgets;
+        self
     }
 
     /// A driver for the account. Nothing is sent yet.
@@ -198,8 +232,8 @@ impl Registry {
                 Ok(Arc::new(GoogleDriver::open(account, &self.surroundings)))
             }
             ProviderKind::Microsoft => {
-                let action = format!("be connected yet ({})", ProviderKind::Microsoft);
-                Err(DriverError::new(OPEN, FailureClass::Permanent, Problem::Unsupported { action }))
+                self.surroundings.client.check(OPEN, &self.surroundings.endpoints.microsoft)?;
+                Ok(Arc::new(GraphDriver::open(account, &self.surroundings)))
             }
         }
     }

@@ -10,6 +10,7 @@ use url::Url;
 use crate::caldav::services::Services;
 use crate::http::HttpClient;
 use crate::http::auth::SchemeMemory;
+use crate::limit::Budgets;
 
 /// What a driver takes from its process.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Surroundings {
     pub services: Arc<dyn Services>,
     /// Where the providers with one address for everybody are.
     pub endpoints: Arc<Endpoints>,
+    /// How often providers may be asked.
+    pub budgets: Budgets,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -18,9 +18,10 @@ use super::listing::Lister;
 use super::probe::{self, READ_BATCH};
 use super::reading::Reader;
 use super::services::Services;
+use super::writing::Writer;
 use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, ProbeReport, Problem,
-    Since,
+    Since, Write, Written,
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
@@ -40,6 +41,7 @@ pub struct CaldavDriver {
 impl CaldavDriver {
     /// Opens an account. Nothing is sent yet.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
+        let meter = surroundings.budgets.meter(&account);
         let authenticator = Authenticator::new(
             &account.url,
             account.authentication,
@@ -48,7 +50,7 @@ impl CaldavDriver {
             &surroundings.schemes,
             surroundings.rng.clone(),
         );
-        let session = Session::new(surroundings.client.clone(), &account.url, authenticator);
+        let session = Session::new(surroundings.client.clone(), &account.url, authenticator).metered(meter);
         Self {
             exchange: Exchange { session, clock: surroundings.clock.clone() },
             url: account.url,
@@ -146,5 +148,12 @@ impl Driver for CaldavDriver {
         let collection = self.collection("read events", calendar)?;
         let zone = calendar.time_zone.as_deref().and_then(zone::iana);
         Reader { exchange: &self.exchange, collection: &collection, zone }.read(ids).await
+    }
+
+    async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
+        let collection = self.collection("write an event", calendar)?;
+        let zone = calendar.time_zone.as_deref().and_then(zone::iana);
+        let reader = Reader { exchange: &self.exchange, collection: &collection, zone };
+        Writer { reader }.write(write).await
     }
 }

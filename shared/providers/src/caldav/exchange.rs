@@ -105,6 +105,7 @@ impl Exchange {
     pub(super) async fn refusal(&self, attempt: Attempt, answer: Answer) -> Refusal {
         let (status, now) = (answer.status, self.clock.now());
         let error = error::of_status(attempt, status, &answer.headers, now);
+        self.session.heed(&error).await;
         let body = answer.body.beginning(REFUSAL_BYTES).await;
         Refusal { status, conditions: multistatus::conditions(&body), error }
     }

@@ -3,7 +3,7 @@
 //! What is sent is built in [`request`], what comes back is read by [`multistatus`] into [`wire`] and turned into
 //! our nouns by [`normalise`]; refusals become classes in [`error`], addresses are compared in [`href`], and
 //! cursors are written in [`cursor`]. All of that is pure. [`exchange`] sends; [`discover`], [`probe`],
-//! [`listing`] and [`reading`] say in which order, and [`driver`] puts them behind the trait. What a server can do
+//! [`listing`], [`reading`] and [`writing`] say in which order, and [`driver`] puts them behind the trait. What a server can do
 //! is found by asking it, never by its product's name.
 
 pub mod driver;
@@ -19,6 +19,8 @@ mod multistatus;
 pub(crate) mod normalise;
 mod probe;
 mod reading;
+mod render;
 mod request;
 mod source;
 mod wire;
+mod writing;

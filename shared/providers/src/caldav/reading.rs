@@ -118,7 +118,7 @@ impl Reader<'_> {
     }
 
     /// By GET.
-    async fn read_one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
+    pub(super) async fn read_one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
         let Some(url) = self.collection.url_of(id) else {
             let reason = "Its address lies outside its calendar.".to_owned();
             return Ok(normalise::unreadable(id.clone(), None, reason, None));
@@ -136,6 +136,7 @@ impl Reader<'_> {
             |reason: &str| Ok(normalise::unreadable(id.clone(), revision.clone(), reason.to_owned(), None));
         if !answer.status.is_success() {
             let refused = error::of_status(READ, answer.status, &answer.headers, self.exchange.clock.now());
+            self.exchange.session.heed(&refused).await;
             // One object that is refused for good is its own affair; trouble of the server is everybody's.
             return match refused.class {
                 FailureClass::Permanent | FailureClass::Conflict => unreadable(&format!(

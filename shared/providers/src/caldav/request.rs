@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::Revision;
 use chrono::{DateTime, Utc};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Method, Request};
 use url::Url;
 
@@ -119,6 +120,60 @@ pub(super) fn multiget<'a>(
 pub(super) fn get(operation: &'static str, url: &Url) -> Result<Request<Bytes>, DriverError> {
     let mut request = bare(operation, Method::GET, url)?;
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(request)
+}
+
+/// What has to hold for a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Precondition {
+    /// There is nothing there.
+    Absent,
+    /// It has this entity tag.
+    Is(Revision),
+    /// Nothing that the server could look at: it gives no entity tags, and the object was compared by reading it.
+    Compared,
+}
+
+/// A PUT of one object. Never `If-Match: *`: several servers take it literally, or the other way round.
+pub(super) fn put(
+    operation: &'static str,
+    url: &Url,
+    text: &str,
+    precondition: &Precondition,
+) -> Result<Request<Bytes>, DriverError> {
+    let mut request = conditional(operation, Method::PUT, url, precondition)?;
+    let kind = HeaderValue::from_static("text/calendar; charset=utf-8");
+    request.headers_mut().insert(CONTENT_TYPE, kind);
+    *request.body_mut() = Bytes::copy_from_slice(text.as_bytes());
+    Ok(request)
+}
+
+/// A DELETE of one object.
+pub(super) fn delete(
+    operation: &'static str,
+    url: &Url,
+    precondition: &Precondition,
+) -> Result<Request<Bytes>, DriverError> {
+    conditional(operation, Method::DELETE, url, precondition)
+}
+
+fn conditional(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    precondition: &Precondition,
+) -> Result<Request<Bytes>, DriverError> {
+    let mut request = bare(operation, method, url)?;
+    match precondition {
+        Precondition::Absent => {
+            request.headers_mut().insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        Precondition::Is(revision) => {
+            let tag = HeaderValue::from_str(revision.as_str()).map_err(|error| invalid(operation, error))?;
+            request.headers_mut().insert(IF_MATCH, tag);
+        }
+        Precondition::Compared => {}
+    }
     Ok(request)
 }
 

@@ -54,6 +54,7 @@ enum Fetched {
 impl FeedDriver {
     /// Opens a feed. Nothing is sent yet. A user name and password inside the URL are taken out of it.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
+        let meter = surroundings.budgets.meter(&account);
         let id = account.url;
         let mut url = request::fetchable(&id);
         let (mut kind, mut username, mut secret) = (account.authentication, account.username, account.secret);
@@ -72,7 +73,7 @@ impl FeedDriver {
             &surroundings.schemes,
             surroundings.rng.clone(),
         );
-        let session = Session::new(surroundings.client.clone(), &url, authenticator);
+        let session = Session::new(surroundings.client.clone(), &url, authenticator).metered(meter);
         Self { session, clock: surroundings.clock.clone(), id, url, interval: Mutex::new(None) }
     }
 
@@ -97,7 +98,9 @@ impl FeedDriver {
             return Ok((Fetched::Same, moved));
         }
         if !answer.status.is_success() {
-            return Err(error::of_status(FETCH, answer.status, &answer.headers, self.clock.now()));
+            let refused = error::of_status(FETCH, answer.status, &answer.headers, self.clock.now());
+            self.session.heed(&refused).await;
+            return Err(refused);
         }
         let mut cursor = FeedCursor {
             etag: answer.header(ETAG).map(str::to_owned),

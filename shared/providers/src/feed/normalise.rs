@@ -62,7 +62,9 @@ pub(super) fn content_of(changes: &[RemoteChange]) -> String {
             RemoteChange::Upsert(event) => event.revision.as_ref(),
             RemoteChange::Unreadable { revision, .. } => revision.as_ref(),
             RemoteChange::Instance(instance) => instance.revision.as_ref(),
-            RemoteChange::Occurrence { .. } | RemoteChange::Removed { .. } => None,
+            RemoteChange::Occurrence { .. }
+            | RemoteChange::Removed { .. }
+            | RemoteChange::Unlisted { .. } => None,
         };
         parts.insert(change.provider_id().as_str(), revision.map_or("", Revision::as_str));
     }

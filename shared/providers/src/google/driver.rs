@@ -17,10 +17,11 @@ use super::normalise::{self, Setting};
 use super::reading::Reader;
 use super::request::Api;
 use super::wire;
+use super::writing::Writer;
 use crate::caldav::error::Attempt;
 use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, Finding, ListingMode,
-    Next, ProbeReport, Problem, Since, Verdict, Watch, WatchRequest,
+    Next, ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
@@ -59,6 +60,7 @@ impl GoogleDriver {
     /// Opens an account. Nothing is sent yet. Where Google is say the surroundings, not the account.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
         let base = surroundings.endpoints.google.clone();
+        let meter = surroundings.budgets.meter(&account);
         let authenticator = Authenticator::new(
             &base,
             account.authentication,
@@ -67,7 +69,7 @@ impl GoogleDriver {
             &surroundings.schemes,
             surroundings.rng.clone(),
         );
-        let session = Session::new(surroundings.client.clone(), &base, authenticator);
+        let session = Session::new(surroundings.client.clone(), &base, authenticator).metered(meter);
         Self {
             exchange: Exchange { session, clock: surroundings.clock.clone() },
             api: Api { base },
@@ -83,6 +85,11 @@ impl GoogleDriver {
     fn known_setting(&self, calendar: &CalendarRef) -> Option<Setting> {
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.get(&calendar.provider_id).cloned()
+    }
+
+    fn reader<'d>(&'d self, calendar: &'d CalendarRef, setting: &'d Setting) -> Reader<'d> {
+        let calendar = calendar.provider_id.as_str();
+        Reader { exchange: &self.exchange, api: &self.api, calendar, setting }
     }
 
     /// Asks Google what the calendar is like; fails when it is out of reach.
@@ -120,7 +127,7 @@ impl Driver for GoogleDriver {
             listing: ListingMode::SyncToken,
             reads_singly: true,
             read_batch: READ_BATCH,
-            writes: false,
+            writes: true,
             schedules: true,
             watches: true,
         }
@@ -239,18 +246,20 @@ impl Driver for GoogleDriver {
             Some(setting) => setting,
             None => self.look_at(calendar).await?,
         };
-        let reader = Reader {
-            exchange: &self.exchange,
-            api: &self.api,
-            calendar: calendar.provider_id.as_str(),
-            setting: &setting,
-        };
-        let changes = reader.read(ids).await?;
+        let changes = self.reader(calendar, &setting).read(ids).await?;
         // Events of a calendar that was taken away are absent as well, and not deleted.
         if changes.iter().any(|change| matches!(change, RemoteChange::Removed { .. })) && was_known {
             self.look_at(calendar).await?;
         }
         Ok(changes)
+    }
+
+    async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
+        let setting = match self.known_setting(calendar) {
+            Some(setting) => setting,
+            None => self.look_at(calendar).await?,
+        };
+        Writer { reader: self.reader(calendar, &setting) }.write(write).await
     }
 
     /// Google cannot prolong a channel: each call begins a new one.

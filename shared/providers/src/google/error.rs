@@ -14,6 +14,22 @@ use crate::driver::{DriverError, Problem};
 /// How long nothing is asked when a share for a day or for hours is used up and Google does not say how long.
 const LONG_PAUSE: Duration = Duration::from_mins(15);
 
+/// Reasons that are about the event itself, and what a person can do something about.
+const EVENT_REFUSALS: [(&str, &str); 9] = [
+    ("timeRangeEmpty", "it ends before it begins"),
+    ("cannotUseDefaultRemindersAndSpecifyOverride", "it has default reminders and others at once"),
+    (
+        "participantIsNeitherOrganizerNorAttendee",
+        "this calendar's owner is neither its organizer nor a guest",
+    ),
+    ("eventTypeRestriction", "an event of this type cannot be written in this way"),
+    ("malformedCalendarId", "the address of the calendar is malformed"),
+    ("invalidRecurrence", "its rule of repetition"),
+    ("invalidAttendeeEmail", "the address of a guest"),
+    ("attendeesLimitExceeded", "it has too many guests"),
+    ("forbiddenForServiceAccounts", "a service account cannot invite guests"),
+];
+
 /// What was refused.
 #[derive(Debug, Default)]
 pub(super) struct Reasons {
@@ -42,6 +58,17 @@ impl Reasons {
 
     fn has_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.has(name))
+    }
+
+    /// What about an event Google does not take, in words for people.
+    fn about_the_event(&self) -> Option<&'static str> {
+        let known = EVENT_REFUSALS.iter().find(|(name, _)| self.has(name));
+        known.map(|(_, reason)| *reason)
+    }
+
+    /// Whether what is used up is all our accounts' share.
+    fn is_about_project(&self) -> bool {
+        self.has("dailyLimitExceeded")
     }
 
     /// Whether the refusal is about a sync or page token.
@@ -73,13 +100,22 @@ pub(super) fn of_refusal(
         400 if reasons.has("channelIdNotUnique") => {
             Some((FailureClass::Transient, Problem::ServerError { status: 400 }))
         }
+        409 | 412 => Some((FailureClass::Conflict, Problem::ChangedMeanwhile)),
+        // What is never sent on its own: the sequence of a payload that is not the newest.
+        400 if reasons.message.contains("Invalid sequence") => {
+            Some((FailureClass::Conflict, Problem::ChangedMeanwhile))
+        }
+        400 => reasons.about_the_event().map(|reason| (FailureClass::Permanent, refused_event(reason))),
         410 if reasons.has_any(&["fullSyncRequired", "updatedMinTooLongAgo"]) => {
             Some((FailureClass::Gone, Problem::CursorExpired))
         }
         _ => None,
     };
     match known {
-        Some((class, problem)) => DriverError::new(attempt.operation, class, problem),
+        Some((class, problem)) => {
+            let error = DriverError::new(attempt.operation, class, problem);
+            if reasons.is_about_project() { error.of_project() } else { error }
+        }
         None => error::of_status(attempt, status, headers, now),
     }
 }
@@ -120,10 +156,22 @@ fn forbidden(
     if reasons.has("domainPolicy") {
         return Some((FailureClass::Permanent, Problem::BlockedByAdministrator));
     }
-    // forbiddenForNonOrganizer, requiredAccessLevel, forbiddenForServiceAccounts and the like: a Retry-After beside
-    // them changes nothing.
+    if reasons.has_any(&["forbiddenForNonOrganizer", "cannotChangeOrganizer"]) {
+        return Some((FailureClass::Permanent, Problem::NotOrganizer));
+    }
+    if reasons.has_any(&["requiredAccessLevel", "calendarReadOnly", "readonly"]) {
+        return Some((FailureClass::Permanent, Problem::ReadOnlyCalendar));
+    }
+    if let Some(reason) = reasons.about_the_event() {
+        return Some((FailureClass::Permanent, refused_event(reason)));
+    }
+    // A Retry-After beside any other reason changes nothing.
     let is_named = reasons.names.iter().any(|name| !name.is_empty());
     is_named.then(|| (FailureClass::Permanent, Problem::Forbidden { action: attempt.action.to_owned() }))
+}
+
+fn refused_event(reason: &str) -> Problem {
+    Problem::EventRefused { reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -159,13 +207,16 @@ mod tests {
             (403, "insufficientPermissions", FailureClass::Auth, "missing_scope"),
             (403, "accessNotConfigured", FailureClass::Permanent, "api_not_enabled"),
             (403, "domainPolicy", FailureClass::Permanent, "blocked_by_administrator"),
-            (403, "forbiddenForNonOrganizer", FailureClass::Permanent, "forbidden"),
+            (403, "forbiddenForNonOrganizer", FailureClass::Permanent, "not_organizer"),
+            (403, "requiredAccessLevel", FailureClass::Permanent, "read_only_calendar"),
+            (403, "forbiddenForServiceAccounts", FailureClass::Permanent, "event_refused"),
+            (400, "timeRangeEmpty", FailureClass::Permanent, "event_refused"),
             (403, "", FailureClass::Permanent, "forbidden"),
             (404, "notFound", FailureClass::Permanent, "not_found"),
-            (409, "duplicate", FailureClass::Conflict, "refused"),
+            (409, "duplicate", FailureClass::Conflict, "changed_meanwhile"),
             (410, "fullSyncRequired", FailureClass::Gone, "cursor_expired"),
             (410, "deleted", FailureClass::Permanent, "not_found"),
-            (412, "conditionNotMet", FailureClass::Conflict, "refused"),
+            (412, "conditionNotMet", FailureClass::Conflict, "changed_meanwhile"),
             (429, "rateLimitExceeded", throttled(None), "throttled"),
             (400, "invalid", FailureClass::Permanent, "refused"),
             (400, "channelIdNotUnique", FailureClass::Transient, "server_error"),

@@ -60,7 +60,9 @@ impl Exchange {
         if !answer.status.is_success() {
             let (status, headers) = (answer.status, answer.headers);
             let reasons = Reasons::of(&answer.body.beginning(REFUSAL_BYTES).await);
-            return Ok(Reply::Refused(Refused { status, headers, reasons }));
+            let refused = Refused { status, headers, reasons };
+            self.session.heed(&self.refusal(attempt, &refused)).await;
+            return Ok(Reply::Refused(refused));
         }
         let kind = answer.header(CONTENT_TYPE).unwrap_or_default();
         if kind.get(..9).is_some_and(|kind| kind.eq_ignore_ascii_case("text/html")) {

@@ -283,6 +283,12 @@ fn conference(event: &Event, fields: &Fields) -> Option<Conference> {
     }
 }
 
+/// The number of a colour on the palette.
+pub(super) fn color_id(color: &str) -> Option<String> {
+    let index = COLORS.iter().position(|known| known.eq_ignore_ascii_case(color))?;
+    Some((index + 1).to_string())
+}
+
 fn color(id: &str) -> Option<String> {
     let index = id.parse::<usize>().ok()?.checked_sub(1)?;
     COLORS.get(index).map(|color| (*color).to_owned())

@@ -1,6 +1,6 @@
 //! Reads events singly; a series with all that departs from it.
 
-use calfleet_domain::model::{Body, ProviderId, RemoteChange, RemoteEvent, RemoteInstance};
+use calfleet_domain::model::{Body, ProviderId, RemoteChange, RemoteEvent, RemoteInstance, Uid};
 use futures_util::future::try_join_all;
 use http::StatusCode;
 
@@ -37,7 +37,7 @@ impl Reader<'_> {
         Ok(changes)
     }
 
-    async fn one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
+    pub(super) async fn one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
         let request = self.api.get_event(READ.operation, self.calendar, id.as_str())?;
         let body = match self.exchange.ask(READ, request).await? {
             Reply::Body(body) => body,
@@ -56,16 +56,30 @@ impl Reader<'_> {
     }
 
     async fn series(&self, master: RemoteEvent) -> Result<RemoteChange, DriverError> {
+        if let Some(instances) = self.instances(&master.event.uid, &master.provider_id).await? {
+            return Ok(normalise::whole(master, instances));
+        }
+        let (provider_id, revision, raw) = (master.provider_id, master.revision, master.raw);
+        let reason = "more of its instances depart from it than are allowed".to_owned();
+        Ok(RemoteChange::Unreadable { provider_id, revision, reason, raw })
+    }
+
+    /// What departs from a series; `None` when it is too much.
+    pub(super) async fn instances(
+        &self,
+        uid: &Uid,
+        series: &ProviderId,
+    ) -> Result<Option<Vec<RemoteInstance>>, DriverError> {
         let mut instances: Vec<RemoteInstance> = Vec::new();
         let mut page: Option<String> = None;
         for _ in 0..MOST_PAGES {
-            let uid = master.event.uid.as_str();
-            let request = self.api.list_series(READ.operation, self.calendar, uid, page.as_deref())?;
+            let request =
+                self.api.list_series(READ.operation, self.calendar, uid.as_str(), page.as_deref())?;
             let body = self.exchange.fetch(READ, request).await?;
             let list: wire::EventList<'_> = exchange::parse(READ, &body)?;
             for item in &list.items {
                 match normalise::change(item.get(), self.setting).ok_or_else(|| exchange::nameless(READ))? {
-                    RemoteChange::Instance(instance) if instance.series_id == master.provider_id => {
+                    RemoteChange::Instance(instance) if instance.series_id == *series => {
                         instances.push(*instance);
                     }
                     // Other parts of a series that was split have its UID too.
@@ -74,11 +88,9 @@ impl Reader<'_> {
             }
             page = list.next_page_token;
             if page.is_none() {
-                return Ok(normalise::whole(master, instances));
+                return Ok(Some(instances));
             }
         }
-        let (provider_id, revision, raw) = (master.provider_id, master.revision, master.raw);
-        let reason = "more of its instances depart from it than are allowed".to_owned();
-        Ok(RemoteChange::Unreadable { provider_id, revision, reason, raw })
+        Ok(None)
     }
 }

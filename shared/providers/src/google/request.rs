@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{Notify, Revision};
 use chrono::SecondsFormat;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, IF_MATCH};
 use http::{Method, Request};
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::cursor::GoogleCursor;
+use super::render::Body;
 use crate::driver::{DriverError, Problem, Watch, WatchRequest};
 
 /// What every listing that ends in a sync token asks for. Google wants the same with each of its pages and with
@@ -33,6 +35,10 @@ const LISTING: [(&str, &str); 7] = [
     ("eventTypes", "outOfOffice"),
     ("eventTypes", "workingLocation"),
 ];
+
+/// What goes with every write: conferences as they are documented now, and attachments that stay. `maxAttendees` is
+/// never sent: the answer is the agreed state, and has to be whole.
+const WRITING: [(&str, &str); 2] = [("conferenceDataVersion", "1"), ("supportsAttachments", "true")];
 
 /// Longest life that is asked for a channel: what Google gives at most.
 const MOST_TTL_SECONDS: u64 = 30 * 24 * 3600;
@@ -179,6 +185,62 @@ impl Api {
         post(operation, &url, &body)
     }
 
+    /// `events.instances` of the one that originally starts then.
+    pub(super) fn find_instance(
+        &self,
+        operation: &'static str,
+        (calendar, series): (&str, &str),
+        original_start: &str,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events", series, "instances"])?;
+        url.query_pairs_mut().append_pair("originalStart", original_start);
+        get(operation, &url)
+    }
+
+    /// `events.insert`.
+    pub(super) fn insert_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        body: &Body,
+        notify: Notify,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events"])?;
+        url.query_pairs_mut().extend_pairs(WRITING).append_pair("sendUpdates", send_updates(notify));
+        with_body(operation, Method::POST, &url, body)
+    }
+
+    /// `events.patch` of the event as of that revision.
+    pub(super) fn patch_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        (event, revision): (&str, &Revision),
+        body: &Body,
+        notify: Notify,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events", event])?;
+        url.query_pairs_mut().extend_pairs(WRITING).append_pair("sendUpdates", send_updates(notify));
+        conditional(operation, with_body(operation, Method::PATCH, &url, body)?, revision)
+    }
+
+    /// `events.delete` of the event as of that revision; as it is, when none is given.
+    pub(super) fn delete_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        (event, revision): (&str, Option<&Revision>),
+        notify: Notify,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["calendars", calendar, "events", event])?;
+        url.query_pairs_mut().append_pair("sendUpdates", send_updates(notify));
+        let request = build(operation, Method::DELETE, &url, Bytes::new())?;
+        match revision {
+            Some(revision) => conditional(operation, request, revision),
+            None => Ok(request),
+        }
+    }
+
     fn url(&self, operation: &'static str, segments: &[&str]) -> Result<Url, DriverError> {
         let invalid = || {
             let problem = Problem::InvalidUrl { reason: "an id cannot be part of an address".to_owned() };
@@ -199,8 +261,47 @@ fn get(operation: &'static str, url: &Url) -> Result<Request<Bytes>, DriverError
     build(operation, Method::GET, url, Bytes::new())
 }
 
-fn post(operation: &'static str, url: &Url, body: &serde_json::Value) -> Result<Request<Bytes>, DriverError> {
-    let mut request = build(operation, Method::POST, url, Bytes::from(body.to_string()))?;
+fn post(operation: &'static str, url: &Url, body: &Value) -> Result<Request<Bytes>, DriverError> {
+    json_request(operation, Method::POST, url, body.to_string())
+}
+
+fn with_body(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    body: &Body,
+) -> Result<Request<Bytes>, DriverError> {
+    json_request(operation, method, url, serde_json::to_string(body).unwrap_or_default())
+}
+
+fn conditional(
+    operation: &'static str,
+    mut request: Request<Bytes>,
+    revision: &Revision,
+) -> Result<Request<Bytes>, DriverError> {
+    let value = HeaderValue::from_str(revision.as_str()).map_err(|error| {
+        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
+        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
+    })?;
+    request.headers_mut().insert(IF_MATCH, value);
+    Ok(request)
+}
+
+fn send_updates(notify: Notify) -> &'static str {
+    match notify {
+        Notify::None => "none",
+        Notify::External => "externalOnly",
+        Notify::All => "all",
+    }
+}
+
+fn json_request(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    body: String,
+) -> Result<Request<Bytes>, DriverError> {
+    let mut request = build(operation, method, url, Bytes::from(body))?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(request)
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::inflate::{InflateError, Inflater};
 use super::{Allowance, failure};
 use crate::driver::{DriverError, Problem};
+use crate::limit::Pass;
 
 /// A body still to be read.
 pub struct Body {
@@ -23,6 +24,8 @@ pub struct Body {
     deadlines: Deadlines,
     progress: Progress,
     read_bytes: u64,
+    /// Given back when all is read.
+    pass: Option<Pass>,
 }
 
 /// How long a body may take.
@@ -81,7 +84,13 @@ impl Body {
             deadlines,
             progress: Progress::Awaited,
             read_bytes: 0,
+            pass: None,
         })
+    }
+
+    /// Keeps the permission that its request was sent with until the body is read or given up.
+    pub(super) fn hold(&mut self, pass: Pass) {
+        self.pass = Some(pass);
     }
 
     /// The next piece; `None` at the end.
@@ -96,7 +105,10 @@ impl Body {
             let next = tokio::time::timeout(left, self.stream.next()).await;
             let chunk = match next {
                 Err(_) => return Err(failure::timeout(self.operation, &self.host)),
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    self.pass = None;
+                    return Ok(None);
+                }
                 Ok(Some(Err(error))) => return Err(failure::of_body(self.operation, &self.host, error)),
                 Ok(Some(Ok(chunk))) => chunk,
             };

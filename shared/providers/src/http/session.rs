@@ -1,5 +1,5 @@
 //! Exchanges on behalf of one account: signs requests, answers challenges once, follows redirects by hand and
-//! repeats a request once whose connection was closed without an answer.
+//! repeats a request that only reads once, if its connection was closed without an answer.
 //!
 //! Credentials go to origins that are trusted: the account's own, and those that [`Session::trust`] was told of,
 //! which only discovery does. A redirect to any other place is refused, or followed without credentials.
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
 use http::{Request, StatusCode, Uri};
 use url::{Origin, Url};
 
@@ -17,6 +17,7 @@ use super::auth::{AfterChallenge, Authenticator};
 use super::redirect::{self, MAX_REDIRECTS, Permanence};
 use super::{Allowance, Answer, HttpClient};
 use crate::driver::{DriverError, Problem};
+use crate::limit::Meter;
 
 /// What is done about a redirect to an origin that is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +37,21 @@ pub struct Session {
     authenticator: Authenticator,
     trusted: Mutex<Vec<Origin>>,
     requests: AtomicU64,
+    meter: Meter,
 }
 
 impl Session {
     /// For the account whose address is `home`.
     pub fn new(client: HttpClient, home: &Url, authenticator: Authenticator) -> Self {
-        Self { client, authenticator, trusted: Mutex::new(vec![home.origin()]), requests: AtomicU64::new(0) }
+        let trusted = Mutex::new(vec![home.origin()]);
+        Self { client, authenticator, trusted, requests: AtomicU64::new(0), meter: Meter::unlimited() }
+    }
+
+    /// The same out of the account's budgets.
+    #[must_use]
+    pub fn metered(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// The guarded client.
@@ -70,7 +80,7 @@ impl Session {
         trusted.iter().any(|origin| redirect::keeps_origin(origin, url))
     }
 
-    /// Sends a request, which may be repeated, and returns the final answer: never a redirect that can be
+    /// Sends a request, which may be repeated if it only reads, and returns the final answer: never a redirect that can be
     /// followed, and 401 only when the credentials were refused.
     ///
     /// # Errors
@@ -156,22 +166,49 @@ impl Session {
         }
     }
 
-    /// Some servers close a kept connection instead of answering; everything we send here may be repeated.
+    /// Some servers close a kept connection instead of answering. Only what reads is asked again: a write may have
+    /// been carried out, and whoever sent it finds out.
     async fn send_again_if_closed(
         &self,
         operation: &'static str,
         request: Request<Bytes>,
         allowance: Allowance,
     ) -> Result<Answer, DriverError> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        match self.client.send(operation, request.clone(), allowance).await {
-            Err(error) if error.problem == Problem::Truncated => {
-                self.requests.fetch_add(1, Ordering::Relaxed);
-                self.client.send(operation, request, allowance).await
+        match self.send_metered(operation, request.clone(), allowance).await {
+            Err(error) if error.problem == Problem::Truncated && may_be_repeated(&request) => {
+                self.send_metered(operation, request, allowance).await
             }
             other => other,
         }
     }
+
+    async fn send_metered(
+        &self,
+        operation: &'static str,
+        request: Request<Bytes>,
+        allowance: Allowance,
+    ) -> Result<Answer, DriverError> {
+        let pass = self.meter.admit(operation, request.method(), allowance.deadline).await?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut answer = self.client.send(operation, request, allowance).await?;
+        answer.body.hold(pass);
+        Ok(answer)
+    }
+
+    /// Blocks the budget that a refusal speaks of: whoever reads a provider's refusals shows them here.
+    pub async fn heed(&self, error: &DriverError) {
+        if let FailureClass::Throttled { retry_after } = error.class {
+            self.meter.refused(error.scope, retry_after).await;
+        }
+    }
+}
+
+/// Whether a request may arrive twice: it changes nothing (RFC 9110 §9.2.1, RFC 4918 §9.1, RFC 3253 §3.6), or only
+/// under a precondition that its first arrival ends (RFC 9110 §13).
+fn may_be_repeated(request: &Request<Bytes>) -> bool {
+    let (method, headers) = (request.method(), request.headers());
+    let only_reads = method.is_safe() || matches!(method.as_str(), "PROPFIND" | "REPORT");
+    only_reads || headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH)
 }
 
 /// An answer, and whether its place has changed for good.
@@ -185,4 +222,29 @@ pub struct Delivery {
 
 fn host_of(url: &Url) -> String {
     url.host_str().unwrap_or("of no name").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_one_effect_however_often_it_arrives_is_sent_again_by_itself() {
+        let request = |name: &str, header: Option<&str>| {
+            let mut request = Request::builder().method(name).uri("https://example.com/");
+            if let Some(header) = header {
+                request = request.header(header, "\"a\"");
+            }
+            request.body(Bytes::new()).unwrap()
+        };
+
+        for name in ["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"] {
+            assert!(may_be_repeated(&request(name, None)), "{name}");
+        }
+        for name in ["POST", "PUT", "PATCH", "DELETE", "PROPPATCH", "MKCALENDAR", "MOVE", "LOCK"] {
+            assert!(!may_be_repeated(&request(name, None)), "{name}");
+        }
+        assert!(may_be_repeated(&request("PATCH", Some("if-match"))));
+        assert!(may_be_repeated(&request("PUT", Some("if-none-match"))));
+    }
 }

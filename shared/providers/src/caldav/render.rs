@@ -1,0 +1,120 @@
+//! From our nouns to the text of one object. Pure.
+//!
+//! A new object is written from the model; one that the server holds is patched line by line, so that nothing we do
+//! not model is lost. `SEQUENCE` rises by one with every change that guests have to hear of (RFC 5546 §2.1.4).
+
+use std::collections::BTreeMap;
+
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::ics;
+use calfleet_domain::model::{Body, Event, Fields, Override, RecurrenceId};
+
+use crate::driver::Agreed;
+
+/// The text of a new object.
+pub(super) fn new_object(event: &Event, now: Timestamp) -> String {
+    ics::write(event, now)
+}
+
+/// The text of an object that says `after` from now on.
+pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, now: Timestamp) -> String {
+    let after = in_sequence(held.event, after);
+    match held.raw {
+        Some(raw) => ics::patch(raw, held.event, &after, now),
+        None => ics::write(&after, now),
+    }
+}
+
+/// `after` with the sequence numbers that it has to go by.
+fn in_sequence(before: &Event, after: &Event) -> Event {
+    let mut after = after.clone();
+    let held = parts(before);
+    let is_rule_other = rules(before) != rules(&after);
+    for (id, fields) in parts_mut(&mut after) {
+        let Some(old) = held.get(&id).or_else(|| held.get(&None)) else { continue };
+        let is_significant =
+            !held.contains_key(&id) || is_other_meeting(old, fields) || (id.is_none() && is_rule_other);
+        let least = old.stamps.sequence.max(fields.stamps.sequence);
+        fields.stamps.sequence = if is_significant { old.stamps.sequence.saturating_add(1) } else { least };
+    }
+    after
+}
+
+fn is_other_meeting(before: &Fields, after: &Fields) -> bool {
+    before.start != after.start
+        || before.end != after.end
+        || before.location != after.location
+        || before.status != after.status
+}
+
+/// What decides when a series takes place.
+fn rules(event: &Event) -> Option<impl PartialEq> {
+    let Body::Series(series) = &event.body else { return None };
+    let master = series.master.as_ref()?;
+    Some((master.rules.clone(), master.additions.clone(), master.exclusions.clone()))
+}
+
+fn parts(event: &Event) -> BTreeMap<Option<RecurrenceId>, &Fields> {
+    match &event.body {
+        Body::Single(fields) => BTreeMap::from([(None, fields)]),
+        Body::Series(series) => {
+            let master = series.master.iter().map(|master| (None, &master.fields));
+            let overrides = series.overrides.iter().filter_map(|(id, over)| match over {
+                Override::Changed(fields) => Some((Some(*id), fields.as_ref())),
+                Override::Cancelled => None,
+            });
+            master.chain(overrides).collect()
+        }
+    }
+}
+
+fn parts_mut(event: &mut Event) -> Vec<(Option<RecurrenceId>, &mut Fields)> {
+    match &mut event.body {
+        Body::Single(fields) => vec![(None, fields)],
+        Body::Series(series) => {
+            let master = series.master.iter_mut().map(|master| (None, &mut master.fields));
+            let overrides = series.overrides.iter_mut().filter_map(|(id, over)| match over {
+                Override::Changed(fields) => Some((Some(*id), fields.as_mut())),
+                Override::Cancelled => None,
+            });
+            master.chain(overrides).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::model::{End, Uid, When};
+
+    use super::*;
+
+    fn event(title: &str, day: u32) -> Event {
+        let date = chrono::NaiveDate::from_ymd_opt(2026, 7, day).unwrap();
+        let mut fields = Fields::new(When::Date(date), End::Unspecified);
+        fields.title = Some(title.to_owned());
+        fields.stamps.sequence = 4;
+        Event { uid: Uid("a".to_owned()), body: Body::Single(fields) }
+    }
+
+    #[test]
+    fn the_sequence_rises_with_a_move_and_not_with_a_new_title() {
+        let sequence =
+            |after: &Event| in_sequence(&event("Review", 1), after).fields().unwrap().stamps.sequence;
+
+        assert_eq!(sequence(&event("Review", 2)), 5);
+        assert_eq!(sequence(&event("Retro", 1)), 4);
+    }
+
+    #[test]
+    fn a_change_leaves_lines_that_we_do_not_know() {
+        let before = event("Review", 1);
+        let raw = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20260701\r\nSUMMARY:Review\r\nSEQUENCE:4\r\nX-KEPT:1\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+        let instances = BTreeMap::new();
+        let held = Agreed { event: &before, revision: None, raw: Some(raw), instances: &instances };
+
+        let text = changed_object(&held, &event("Retro", 1), Timestamp(0));
+
+        assert!(text.contains("X-KEPT:1\r\n") && text.contains("SUMMARY:Retro\r\n"), "{text}");
+        assert!(text.contains("SEQUENCE:4\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,397 @@
+//! Builds requests of Microsoft Graph v1.0: method, path, parameters and body, nothing about credentials.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::failure::FailureClass;
+use chrono::SecondsFormat;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::cursor::Window;
+use crate::driver::{DriverError, Problem, Watch, WatchRequest};
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// What every answer is wanted in.
+///
+/// - Immutable ids: the others change when a person moves an event, and then it would be deleted here.
+/// - Times in UTC: [`super::times`] brings them into the zone they were written in.
+/// - Bodies as Exchange keeps them, HTML: the wish for text is documented for single events but not for deltas, and
+///   an event must read the same whichever of them brought it.
+const FORM: &str = r#"IdType="ImmutableId", outlook.timezone="UTC""#;
+
+/// Events on a page, most of them slim instances: what one transaction of ours takes, and what Graph can put
+/// together well inside our deadline. It may answer with fewer.
+const PAGE_SIZE: u32 = 200;
+
+/// What of an event we read or patch later. Departures from a series are shown to those who name them only, and
+/// whoever names one property gets no other.
+const SELECTED: &str = "id,changeKey,type,seriesMasterId,iCalUId,transactionId,subject,body,start,end,originalStart,\
+    originalStartTimeZone,originalEndTimeZone,isAllDay,isCancelled,isDraft,isOrganizer,organizer,attendees,\
+    responseStatus,responseRequested,allowNewTimeProposals,hideAttendees,importance,sensitivity,showAs,location,\
+    locations,isReminderOn,reminderMinutesBeforeStart,recurrence,isOnlineMeeting,onlineMeetingProvider,onlineMeeting,\
+    onlineMeetingUrl,webLink,hasAttachments,categories,createdDateTime,lastModifiedDateTime";
+
+/// What of a calendar we read.
+const CALENDAR: &str = "id,name,hexColor,canEdit,canViewPrivateItems,isDefaultCalendar,owner";
+
+/// Longest life that is asked for a subscription: Outlook gives 10,080 minutes, by its own clock.
+const MOST_WATCH: Duration = Duration::from_mins(10_070);
+
+/// Which parameters listings are made with: changes when they do.
+pub(super) fn parameters_id() -> String {
+    let mut hash = Sha256::new();
+    hash.update(FORM);
+    hex::encode(hash.finalize()).chars().take(8).collect()
+}
+
+/// In which form an event is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Whatever it is.
+    Any,
+    /// A series with all that departs from it; Graph knows this of masters only.
+    Series,
+}
+
+/// Where the API is, and on whose behalf nothing is known here.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    /// Microsoft Graph v1.0, with a slash at its end.
+    pub(super) base: Url,
+}
+
+impl Api {
+    /// `List calendars`.
+    pub(super) fn list_calendars(&self, operation: &'static str) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars"])?;
+        url.query_pairs_mut().append_pair("$select", CALENDAR).append_pair("$top", "100");
+        get(operation, &url, FORM)
+    }
+
+    /// `Get calendar`.
+    pub(super) fn get_calendar(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar])?;
+        url.query_pairs_mut().append_pair("$select", CALENDAR);
+        get(operation, &url, FORM)
+    }
+
+    /// `event: delta`, the first page of a listing.
+    pub(super) fn begin_delta(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        window: Window,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar, "calendarView", "delta"])?;
+        put_window(&mut url, window);
+        get(operation, &url, &listing_form())
+    }
+
+    /// A link that Graph gave, as it is; `None` for one that leads elsewhere. Graph wants the headers again.
+    pub(super) fn follow(
+        &self,
+        operation: &'static str,
+        link: &str,
+    ) -> Result<Option<Request<Bytes>>, DriverError> {
+        let Ok(url) = Url::parse(link) else { return Ok(None) };
+        if !self.is_ours(&url) {
+            return Ok(None);
+        }
+        get(operation, &url, &listing_form()).map(Some)
+    }
+
+    /// `List calendarView`: which events are inside, nothing else of them.
+    pub(super) fn list_within(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        window: Window,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar, "calendarView"])?;
+        put_window(&mut url, window);
+        url.query_pairs_mut()
+            .append_pair("$select", "id,type,seriesMasterId")
+            .append_pair("$top", &PAGE_SIZE.to_string());
+        get(operation, &url, FORM)
+    }
+
+    /// `Get event`.
+    pub(super) fn get_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        event: &str,
+        form: Form,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar, "events", event])?;
+        match form {
+            Form::Any => {
+                url.query_pairs_mut().append_pair("$select", SELECTED);
+            }
+            Form::Series => {
+                let selected = format!("{SELECTED},cancelledOccurrences,exceptionOccurrences");
+                url.query_pairs_mut()
+                    .append_pair("$select", &selected)
+                    .append_pair("$expand", "exceptionOccurrences");
+            }
+        }
+        get(operation, &url, FORM)
+    }
+
+    /// `List instances`: those of a series that are left, with what departs from it.
+    pub(super) fn list_instances(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        series: &str,
+        window: Window,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar, "events", series, "instances"])?;
+        put_window(&mut url, window);
+        url.query_pairs_mut().append_pair("$select", SELECTED).append_pair("$top", &PAGE_SIZE.to_string());
+        get(operation, &url, FORM)
+    }
+
+    /// `JSON batching` of requests that ask for something; each gets its place for an id.
+    pub(super) fn batch(
+        &self,
+        operation: &'static str,
+        parts: &[Request<Bytes>],
+    ) -> Result<Request<Bytes>, DriverError> {
+        let parts: Vec<Value> = parts
+            .iter()
+            .enumerate()
+            .map(|(place, part)| {
+                let prefer = part.headers().get(&PREFER).and_then(|value| value.to_str().ok());
+                json!({
+                    "id": place.to_string(),
+                    "method": part.method().as_str(),
+                    "url": self.relative(part),
+                    "headers": { "Prefer": prefer.unwrap_or(FORM) },
+                })
+            })
+            .collect();
+        let url = self.url(operation, &["$batch"])?;
+        send(operation, Method::POST, &url, &json!({ "requests": parts }))
+    }
+
+    /// `Create subscription`: to one calendar, for as long as is wanted.
+    pub(super) fn watch(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        wanted: &WatchRequest,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["subscriptions"])?;
+        let resource = self.url(operation, &["me", "calendars", calendar, "events"])?;
+        let body = json!({
+            "changeType": "created,updated,deleted",
+            "notificationUrl": wanted.url.as_str(),
+            "lifecycleNotificationUrl": wanted.url.as_str(),
+            "resource": self.path(&resource),
+            "expirationDateTime": expiration(wanted, now),
+            "clientState": wanted.secret.expose_secret(),
+            "latestSupportedTlsVersion": "v1_2",
+        });
+        send(operation, Method::POST, &url, &body)
+    }
+
+    /// `Update subscription`: the same one for longer.
+    pub(super) fn renew(
+        &self,
+        operation: &'static str,
+        watch: &Watch,
+        wanted: &WatchRequest,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["subscriptions", &watch.id])?;
+        send(operation, Method::PATCH, &url, &json!({ "expirationDateTime": expiration(wanted, now) }))
+    }
+
+    /// `Delete subscription`.
+    pub(super) fn unwatch(
+        &self,
+        operation: &'static str,
+        watch: &Watch,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["subscriptions", &watch.id])?;
+        build(operation, Method::DELETE, &url, FORM, Bytes::new())
+    }
+
+    /// Whether an address is below the API's own.
+    fn is_ours(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin() && url.path().starts_with(self.base.path())
+    }
+
+    /// The path below the API's own, with a slash at its beginning.
+    fn path(&self, url: &Url) -> String {
+        format!("/{}", url.path().strip_prefix(self.base.path()).unwrap_or_default())
+    }
+
+    fn relative(&self, part: &Request<Bytes>) -> String {
+        let path = part.uri().path().strip_prefix(self.base.path()).unwrap_or_default();
+        part.uri().query().map_or_else(|| format!("/{path}"), |query| format!("/{path}?{query}"))
+    }
+
+    fn url(&self, operation: &'static str, segments: &[&str]) -> Result<Url, DriverError> {
+        let invalid = || {
+            let problem = Problem::InvalidUrl { reason: "an id cannot be part of an address".to_owned() };
+            DriverError::new(operation, FailureClass::Permanent, problem)
+        };
+        // Such segments would be taken for steps up and down.
+        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return Err(invalid());
+        }
+        let mut url = self.base.clone();
+        url.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().extend(segments);
+        Ok(url)
+    }
+}
+
+fn listing_form() -> String {
+    format!("{FORM}, odata.maxpagesize={PAGE_SIZE}")
+}
+
+fn put_window(url: &mut Url, window: Window) {
+    for (name, at) in [("startDateTime", window.from), ("endDateTime", window.until)] {
+        if let Some(instant) = rfc3339(at) {
+            url.query_pairs_mut().append_pair(name, &instant);
+        }
+    }
+}
+
+fn expiration(wanted: &WatchRequest, now: Timestamp) -> Option<String> {
+    rfc3339(wanted.until.min(now.plus(MOST_WATCH)))
+}
+
+fn rfc3339(at: Timestamp) -> Option<String> {
+    at.to_utc().map(|instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+fn get(operation: &'static str, url: &Url, prefer: &str) -> Result<Request<Bytes>, DriverError> {
+    build(operation, Method::GET, url, prefer, Bytes::new())
+}
+
+fn send(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    body: &Value,
+) -> Result<Request<Bytes>, DriverError> {
+    let mut request = build(operation, method, url, FORM, Bytes::from(body.to_string()))?;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(request)
+}
+
+fn build(
+    operation: &'static str,
+    method: Method,
+    url: &Url,
+    prefer: &str,
+    body: Bytes,
+) -> Result<Request<Bytes>, DriverError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .header(PREFER, prefer)
+        .body(body);
+    request.map_err(|error| {
+        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
+        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api() -> Api {
+        Api { base: Url::parse("https://graph.microsoft.com/v1.0/").unwrap() }
+    }
+
+    fn window() -> Window {
+        Window { from: Timestamp(1_772_323_200_000), until: Timestamp(1_772_409_600_000) }
+    }
+
+    #[test]
+    fn ids_are_encoded_into_paths_and_every_request_wants_ids_that_last() {
+        let request = api().begin_delta("x", "AAMk/A+B=", window()).unwrap();
+
+        assert_eq!(
+            request.uri().to_string(),
+            "https://graph.microsoft.com/v1.0/me/calendars/AAMk%2FA+B=/calendarView/delta\
+             ?startDateTime=2026-03-01T00%3A00%3A00Z&endDateTime=2026-03-02T00%3A00%3A00Z"
+        );
+        assert_eq!(
+            request.headers().get(PREFER).unwrap(),
+            r#"IdType="ImmutableId", outlook.timezone="UTC", odata.maxpagesize=200"#
+        );
+    }
+
+    #[test]
+    fn links_are_followed_as_they_are_and_to_no_other_place() {
+        let follow = |link: &str| api().follow("x", link).unwrap().map(|request| request.uri().to_string());
+
+        let link = "https://graph.microsoft.com/v1.0/me/calendars/c/calendarView/delta?$deltatoken=a%2Fb%3d";
+        assert_eq!(follow(link).as_deref(), Some(link));
+        for other in [
+            "https://graph.microsoft.com.example.com/v1.0/me/x",
+            "https://graph.microsoft.com/beta/me/x",
+            "http://graph.microsoft.com/v1.0/me/x",
+            "/v1.0/me/x",
+        ] {
+            assert_eq!(follow(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_have_relative_addresses_and_the_same_form() {
+        let part = api().get_event("x", "c/1", "e", Form::Series).unwrap();
+
+        let batch = api().batch("x", &[part]).unwrap();
+
+        let body: Value = serde_json::from_slice(batch.body()).unwrap();
+        let url = body["requests"][0]["url"].as_str().unwrap();
+        assert!(url.starts_with("/me/calendars/c%2F1/events/e?%24select=id%2C"), "{url}");
+        assert_eq!(body["requests"][0]["headers"]["Prefer"], FORM);
+    }
+
+    #[test]
+    fn an_id_that_would_leave_its_place_is_refused() {
+        for id in ["", ".", ".."] {
+            assert!(api().get_event("x", "c", id, Form::Any).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_never_asks_for_more_than_outlook_gives() {
+        let now = Timestamp(1_772_323_200_000);
+        let wanted = |days: u64| WatchRequest {
+            id: uuid::Uuid::nil(),
+            url: "https://calfleet.example.com/notifications/microsoft".parse().unwrap(),
+            secret: "s3cret".into(),
+            until: now.plus(Duration::from_hours(24 * days)),
+        };
+        let expires = |days| {
+            let request = api().watch("x", "c", &wanted(days), now).unwrap();
+            let body: Value = serde_json::from_slice(request.body()).unwrap();
+            body["expirationDateTime"].as_str().unwrap().to_owned()
+        };
+
+        assert_eq!(expires(1), "2026-03-02T00:00:00Z");
+        assert_eq!(expires(30), "2026-03-07T23:50:00Z");
+    }
+}

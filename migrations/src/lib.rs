@@ -31,6 +31,13 @@ mod m20261121_090000_index_problems;
 mod m20261121_100000_create_occurrences;
 mod m20261121_110000_create_grants;
 mod m20261121_111000_create_connect_attempts;
+mod m20261121_120000_create_watches;
+mod m20261121_130000_create_departures;
+mod m20261121_131000_create_grant_holders;
+mod m20261121_132000_create_provider_clients;
+mod m20261121_133000_remember_clients;
+mod m20261121_134000_allow_service_accounts;
+mod m20261121_160000_create_app_keys;
 
 use std::error::Error;
 
@@ -71,6 +78,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_100000_create_occurrences::Migration),
             Box::new(m20261121_110000_create_grants::Migration),
             Box::new(m20261121_111000_create_connect_attempts::Migration),
+            Box::new(m20261121_120000_create_watches::Migration),
+            Box::new(m20261121_130000_create_departures::Migration),
+            Box::new(m20261121_131000_create_grant_holders::Migration),
+            Box::new(m20261121_132000_create_provider_clients::Migration),
+            Box::new(m20261121_133000_remember_clients::Migration),
+            Box::new(m20261121_134000_allow_service_accounts::Migration),
+            Box::new(m20261121_160000_create_app_keys::Migration),
         ]
     }
 }

@@ -127,6 +127,8 @@ pub struct SyncedCalendar {
     pub time_zone: Option<String>,
     /// How far it has come.
     pub sync: CalendarSync,
+    /// Until when a watch that proved alive tells of its changes; `None` when none does.
+    pub watched_until: Option<Timestamp>,
 }
 
 const COLUMNS: &str = "s.calendar_id, s.connection_id, s.sync_token, s.page_token, s.pending_token, s.phase,
@@ -142,7 +144,11 @@ pub async fn of_connection(tx: &Tx, connection: ConnectionId) -> Result<Vec<Sync
     const OPERATION: &str = "load the calendars of a connection";
     let organization = tx.organization(OPERATION)?;
     let sql = format!(
-        "SELECT c.provider_id, c.time_zone, {COLUMNS} FROM calendar_sync s
+        "SELECT c.provider_id, c.time_zone, {COLUMNS},
+            (SELECT max(w.expires_at) FROM watches w WHERE w.organization_id = s.organization_id
+                AND w.calendar_id = s.calendar_id AND w.verified_at IS NOT NULL AND w.doubted_at IS NULL)
+                AS watched_until
+         FROM calendar_sync s
          JOIN calendars c ON c.organization_id = s.organization_id AND c.id = s.calendar_id
          WHERE s.organization_id = $1 AND s.connection_id = $2 AND c.is_selected AND c.state <> 'gone'
          ORDER BY s.calendar_id"
@@ -154,6 +160,7 @@ pub async fn of_connection(tx: &Tx, connection: ConnectionId) -> Result<Vec<Sync
                 provider_id: ProviderId(row.get("provider_id")?),
                 time_zone: row.get("time_zone")?,
                 sync: read(row)?,
+                watched_until: row.instant("watched_until")?,
             })
         })
         .collect()
@@ -344,6 +351,23 @@ pub async fn forgive(tx: &Tx, connection: ConnectionId, at: Timestamp) -> Result
     );
     tx.execute(OPERATION, &sql, values![organization, connection]).await?;
     ask(tx, Target::Connection(connection), Thoroughness::Changes, at).await.map(drop)
+}
+
+/// Forgets how far a connection's calendars have come, because their events are about to be removed: whenever they are
+/// listed again, it is from the beginning.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restart(tx: &Tx, connection: ConnectionId) -> Result<u64, StoreError> {
+    const OPERATION: &str = "forget how far calendars have come";
+    let organization = tx.organization(OPERATION)?;
+    let sql =
+        "UPDATE calendar_sync SET sync_token = NULL, page_token = NULL, pending_token = NULL, phase = 0,
+            listing = NULL, generation = generation + 1, generation_started_at = NULL, pages = 0,
+            requires_full = TRUE, due_at = due_at - 1, fresh_at = NULL, full_at = NULL, items_listed = 0,
+            items_done = 0, sweep_seen = NULL
+         WHERE organization_id = $1 AND connection_id = $2";
+    tx.execute(OPERATION, sql, values![organization, connection]).await
 }
 
 /// The number of `FailureClass::Throttled`.

@@ -22,6 +22,8 @@ pub struct ConnectAttempt {
     pub user_id: Option<UserId>,
     /// The connection that is to be renewed; `None` for any account.
     pub connection_id: Option<ConnectionId>,
+    /// The client that asked, by its name at the provider: the code is of no use to any other.
+    pub client_id: Option<String>,
     /// What the id token must repeat.
     pub nonce: String,
     /// Where the person is sent afterwards.
@@ -54,15 +56,17 @@ pub async fn begin(
     tx.execute(OPERATION, sql, values![organization, now]).await?;
     let sql = "DELETE FROM connect_attempts WHERE organization_id = $1 AND expires_at < $2";
     tx.execute(OPERATION, sql, values![organization, now]).await?;
-    let sql = "INSERT INTO connect_attempts (organization_id, id, provider, user_id, connection_id, nonce,
-            return_url, verifier_key, verifier, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    let sql =
+        "INSERT INTO connect_attempts (organization_id, id, provider, user_id, connection_id, client_id,
+            nonce, return_url, verifier_key, verifier, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     let values = values![
         organization,
         attempt.id,
         attempt.provider.as_str(),
         attempt.user_id,
         attempt.connection_id,
+        attempt.client_id.clone(),
         attempt.nonce.clone(),
         attempt.return_url.clone(),
         sealed.key_id,
@@ -82,9 +86,8 @@ pub async fn begin(
 pub async fn load(tx: &Tx, id: Uuid) -> Result<Option<ConnectAttempt>, StoreError> {
     const OPERATION: &str = "load a sign-in";
     let organization = tx.organization(OPERATION)?;
-    let sql =
-        "SELECT id, provider, user_id, connection_id, nonce, return_url, expires_at FROM connect_attempts
-         WHERE organization_id = $1 AND id = $2";
+    let sql = "SELECT id, provider, user_id, connection_id, client_id, nonce, return_url, expires_at
+         FROM connect_attempts WHERE organization_id = $1 AND id = $2";
     tx.one(OPERATION, sql, values![organization, id]).await?.as_ref().map(read).transpose()
 }
 
@@ -126,8 +129,8 @@ pub async fn take(
     const OPERATION: &str = "take a sign-in";
     let organization = tx.organization(OPERATION)?;
     let sql = format!(
-        "SELECT id, provider, user_id, connection_id, nonce, return_url, expires_at, verifier_key, verifier,
-            code_key, code
+        "SELECT id, provider, user_id, connection_id, client_id, nonce, return_url, expires_at,
+            verifier_key, verifier, code_key, code
          FROM connect_attempts WHERE organization_id = $1 AND ticket_hash = $2 AND confirmed_at IS NULL {}",
         tx.for_update()
     );
@@ -167,6 +170,7 @@ fn read(row: &Row) -> Result<ConnectAttempt, StoreError> {
         provider: row.named("provider", |name| name.parse().ok())?,
         user_id: row.get::<Option<Uuid>>("user_id")?.map(UserId),
         connection_id: row.get::<Option<Uuid>>("connection_id")?.map(ConnectionId),
+        client_id: row.get("client_id")?,
         nonce: row.get("nonce")?,
         return_url: row.get("return_url")?,
         expires_at: Timestamp(row.get("expires_at")?),

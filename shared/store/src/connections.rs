@@ -38,6 +38,14 @@ pub struct Connection {
     pub updated_at: Timestamp,
 }
 
+impl Connection {
+    /// Whether its provider can tell of changes, as the last probe found.
+    pub fn can_be_watched(&self) -> bool {
+        let found = self.capabilities.as_ref().and_then(|found| found.get("watches"));
+        found.and_then(serde_json::Value::as_bool).unwrap_or(false)
+    }
+}
+
 /// What is said when an account is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionSettings {
@@ -155,6 +163,69 @@ pub async fn list(tx: &Tx, after: Option<ConnectionId>, limit: u32) -> Result<Ve
     );
     let rows = tx.all(operation, &sql, values![organization, after, i64::from(limit)]).await?;
     rows.iter().map(|row| read(row, organization)).collect()
+}
+
+/// All connections of one user at a provider, oldest first; without a user those of the organization itself.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_user(
+    tx: &Tx,
+    provider: ProviderKind,
+    user: Option<UserId>,
+) -> Result<Vec<Connection>, StoreError> {
+    let operation = "list a user's connections";
+    let organization = tx.organization(operation)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM connections
+         WHERE organization_id = $1 AND provider = $2 AND user_id IS NOT DISTINCT FROM $3 ORDER BY id"
+    );
+    let rows = tx.all(operation, &sql, values![organization, provider.as_str(), user]).await?;
+    rows.iter().map(|row| read(row, organization)).collect()
+}
+
+/// The connection of an account that is known by that name, or by the id of its primary calendar in lower case; the
+/// newest when there are several.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_address(
+    tx: &Tx,
+    provider: ProviderKind,
+    account: &str,
+    primary: &str,
+) -> Result<Option<Connection>, StoreError> {
+    let operation = "look for the connection of an address";
+    let organization = tx.organization(operation)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM connections WHERE organization_id = $1 AND provider = $2
+            AND (account = $3 OR id IN (SELECT connection_id FROM calendars
+                WHERE organization_id = $1 AND is_primary AND lower(provider_id) = $4))
+         ORDER BY id DESC LIMIT 1"
+    );
+    let row = tx.one(operation, &sql, values![organization, provider.as_str(), account, primary]).await?;
+    row.map(|row| read(&row, organization)).transpose()
+}
+
+/// Gives an account another name, unless there is one of that name already: the provider's own id takes the place of
+/// an address. Whether that was a change.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rename_account(
+    tx: &Tx,
+    provider: ProviderKind,
+    from: &str,
+    to: &str,
+) -> Result<bool, StoreError> {
+    let operation = "rename an account";
+    let organization = tx.organization(operation)?;
+    let sql = "UPDATE connections SET account = $4
+         WHERE organization_id = $1 AND provider = $2 AND account = $3 AND account <> $4 AND NOT EXISTS (
+            SELECT 1 FROM connections other WHERE other.organization_id = $1 AND other.provider = $2
+                AND other.account = $4
+                AND coalesce(other.environment, '') = coalesce(connections.environment, ''))";
+    Ok(tx.execute(operation, sql, values![organization, provider.as_str(), from, to]).await? > 0)
 }
 
 /// Changes what a connection may do; whether that was a change.

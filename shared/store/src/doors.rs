@@ -42,6 +42,8 @@ pub enum DoorKind {
     ConnectState,
     /// The one-time id that leads from a consent page back to whoever began.
     ConnectTicket,
+    /// What a provider's notification brings along to show whose it is.
+    Watch,
 }
 
 impl DoorKind {
@@ -52,6 +54,7 @@ impl DoorKind {
             Self::ApiKey => "api_key",
             Self::ConnectState => "connect_state",
             Self::ConnectTicket => "connect_ticket",
+            Self::Watch => "watch",
         }
     }
 }

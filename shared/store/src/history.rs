@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::bulk::Input;
 use crate::error::StoreError;
-use crate::transaction::{Tx, to_json, values};
+use crate::transaction::{Row, Tx, to_json, values};
 
-/// Why we looked when a change was found.
+/// Why something was found to have changed, or was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// A calendar's first listing.
@@ -22,6 +22,10 @@ pub enum Cause {
     FullSync,
     /// A single reading of an event whose page had been stale.
     Recheck,
+    /// A request of a person or a program.
+    Request,
+    /// The provider's answer to a write of ours.
+    Push,
 }
 
 impl Cause {
@@ -32,6 +36,16 @@ impl Cause {
             Self::Sync => "sync",
             Self::FullSync => "full_sync",
             Self::Recheck => "recheck",
+            Self::Request => "request",
+            Self::Push => "push",
+        }
+    }
+
+    /// Which side made the change.
+    fn side(self) -> &'static str {
+        match self {
+            Self::Request => "local",
+            Self::Import | Self::Sync | Self::FullSync | Self::Recheck | Self::Push => "remote",
         }
     }
 }
@@ -86,12 +100,13 @@ pub(crate) async fn append(
     let input = Input::new()
         .column("id", entries.iter().map(|entry| entry.id))
         .column("event_id", entries.iter().map(|entry| entry.event))
+        .column("side", entries.iter().map(|entry| entry.cause.side()))
         .column("cause", entries.iter().map(|entry| entry.cause.as_str()))
         .column("decision", entries.iter().map(|entry| entry.decision))
         .column("changes", changes);
     let sql = "WITH {input} INSERT INTO history
             (id, organization_id, calendar_id, event_id, at, side, cause, decision, changes)
-         SELECT id, $1, $2, event_id, $3, 'remote', cause, decision, changes FROM input";
+         SELECT id, $1, $2, event_id, $3, side, cause, decision, changes FROM input";
     input.execute(tx, OPERATION, sql, values![organization, calendar, now]).await?;
     Ok(())
 }
@@ -107,16 +122,29 @@ pub async fn of_event(tx: &Tx, event: EventId, limit: usize) -> Result<Vec<Histo
          WHERE organization_id = $1 AND event_id = $2 ORDER BY at DESC, id DESC LIMIT $3";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.all(OPERATION, sql, values![organization, event, limit]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(HistoryEntry {
-                id: HistoryId(row.get("id")?),
-                at: Timestamp(row.get("at")?),
-                side: row.get("side")?,
-                cause: row.get("cause")?,
-                decision: row.get("decision")?,
-                changes: row.json("changes")?,
-            })
-        })
-        .collect()
+    rows.iter().map(read).collect()
+}
+
+/// One entry, with the event it is about.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load(tx: &Tx, id: HistoryId) -> Result<Option<(Option<EventId>, HistoryEntry)>, StoreError> {
+    const OPERATION: &str = "read an entry of the history";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT id, at, side, cause, decision, changes, event_id FROM history
+         WHERE organization_id = $1 AND id = $2";
+    let row = tx.one(OPERATION, sql, values![organization, id]).await?;
+    row.map(|row| Ok((row.get::<Option<Uuid>>("event_id")?.map(EventId), read(&row)?))).transpose()
+}
+
+fn read(row: &Row) -> Result<HistoryEntry, StoreError> {
+    Ok(HistoryEntry {
+        id: HistoryId(row.get("id")?),
+        at: Timestamp(row.get("at")?),
+        side: row.get("side")?,
+        cause: row.get("cause")?,
+        decision: row.get("decision")?,
+        changes: row.json("changes")?,
+    })
 }

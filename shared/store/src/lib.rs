@@ -12,14 +12,17 @@
 //! makes both databases answer alike.
 
 pub mod api_keys;
+pub mod app_keys;
 pub mod apply;
 pub mod audit;
 mod bulk;
 pub mod calendar_sync;
 pub mod calendars;
+pub mod conflicts;
 pub mod connect_attempts;
 pub mod connections;
 mod database;
+pub mod departures;
 pub mod doors;
 mod error;
 pub mod events;
@@ -30,10 +33,14 @@ pub mod listing;
 mod meetings;
 pub mod occurrences;
 pub mod organizations;
+pub mod outbox;
 mod problem;
+pub mod provider_clients;
+pub mod purge;
 pub mod runs;
 mod transaction;
 pub mod vault;
+pub mod watches;
 pub mod work;
 pub mod workers;
 

@@ -17,6 +17,8 @@ pub struct Organization {
     pub id: OrganizationId,
     /// Its name, unique in the fleet.
     pub name: String,
+    /// Whether it wants service accounts to stand in for its people.
+    pub allows_service_accounts: bool,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -35,7 +37,7 @@ pub async fn create(tx: &Tx, name: &str, now: Timestamp) -> Result<Organization,
     )
     .await?;
     doors::open(tx, DoorKind::Organization, &hash(name), id.0, now).await?;
-    Ok(Organization { id, name: name.to_owned(), created_at: now })
+    Ok(Organization { id, name: name.to_owned(), allows_service_accounts: false, created_at: now })
 }
 
 /// The organization that the transaction belongs to.
@@ -45,9 +47,27 @@ pub async fn create(tx: &Tx, name: &str, now: Timestamp) -> Result<Organization,
 pub async fn load(tx: &Tx) -> Result<Option<Organization>, StoreError> {
     let operation = "load an organization";
     let id = tx.organization(operation)?;
-    let sql = "SELECT name, created_at FROM organizations WHERE id = $1";
+    let sql = "SELECT name, allows_service_accounts, created_at FROM organizations WHERE id = $1";
     let Some(row) = tx.one(operation, sql, values![id]).await? else { return Ok(None) };
-    Ok(Some(Organization { id, name: row.get("name")?, created_at: Timestamp(row.get("created_at")?) }))
+    Ok(Some(Organization {
+        id,
+        name: row.get("name")?,
+        allows_service_accounts: row.get("allows_service_accounts")?,
+        created_at: Timestamp(row.get("created_at")?),
+    }))
+}
+
+/// Lets service accounts stand in for the people of the transaction's organization, or no longer; whether that was a
+/// change.
+///
+/// # Errors
+/// When the database fails.
+pub async fn allow_service_accounts(tx: &Tx, allows: bool) -> Result<bool, StoreError> {
+    let operation = "allow service accounts";
+    let id = tx.organization(operation)?;
+    let sql = "UPDATE organizations SET allows_service_accounts = $2
+         WHERE id = $1 AND allows_service_accounts <> $2";
+    Ok(tx.execute(operation, sql, values![id, allows]).await? > 0)
 }
 
 /// The organization of that name; in a transaction of the fleet.

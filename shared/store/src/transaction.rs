@@ -3,7 +3,8 @@
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     ApiKeyId, CalendarId, ConflictId, ConnectionId, EventId, HistoryId, LeaseOwner, MeetingId,
-    OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WorkerId,
+    OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WatchId,
+    WorkerId,
 };
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, TryGetable, Value};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ pub enum Scope {
     /// One organization's.
     Organization(OrganizationId),
     /// Everybody's, in the tables that the fleet itself works on: `work`, `calendar_sync`, `runs`, `workers`,
-    /// `doors`.
+    /// `doors`, `watches`.
     Fleet,
 }
 
@@ -246,6 +247,7 @@ bind! {
     HistoryId => Uuid Uuid, id => id.0;
     RunId => Uuid Uuid, id => id.0;
     ApiKeyId => Uuid Uuid, id => id.0;
+    WatchId => Uuid Uuid, id => id.0;
     WorkerId => Uuid Uuid, id => id.0;
     LeaseOwner => Uuid Uuid, id => id.0;
     String => Text String, text => text;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 pub mod api;
 pub mod database;
+pub mod limits;
 pub mod providers;
 pub mod queue;
 pub mod sync;
@@ -35,6 +36,8 @@ pub struct Config {
     pub worker: work::WorkerConfig,
     /// Bringing calendars in.
     pub sync: sync::SyncConfig,
+    /// How often providers may be asked.
+    pub limits: limits::LimitsConfig,
     /// Reaching providers.
     pub providers: providers::ProvidersConfig,
     /// Being reached.
@@ -112,14 +115,19 @@ impl Config {
         self.work.check(&mut complaints);
         self.worker.check(&mut complaints);
         self.sync.check(&mut complaints);
+        self.limits.check(&mut complaints);
         self.providers.check(&mut complaints);
         self.api.check(&mut complaints);
-        if !self.providers.google.client_id.is_empty() && self.api.public_url.is_none() {
-            complaints.push(Complaint {
-                key: "api.public_url",
-                advice: "Google sends people back to this address after they signed in; set it, or leave providers.google.client_id empty."
-                    .to_owned(),
-            });
+        for (provider, key, client_id) in [
+            ("Google", "providers.google.client_id", &self.providers.google.client_id),
+            ("Microsoft", "providers.microsoft.client_id", &self.providers.microsoft.client_id),
+        ] {
+            if !client_id.is_empty() && self.api.public_url.is_none() {
+                let advice = format!(
+                    "{provider} sends people back to this address after they signed in; set it, or leave {key} empty."
+                );
+                complaints.push(Complaint { key: "api.public_url", advice });
+            }
         }
         if self.database.is_sqlite() && self.queue.is_redis() {
             complaints.push(Complaint {
@@ -155,6 +163,7 @@ mod tests {
 
         assert!(config.database.is_sqlite());
         assert_eq!(config.work.lease.as_secs(), 30);
+        assert_eq!(config.limits.google.account.requests, 600);
     }
 
     #[test]

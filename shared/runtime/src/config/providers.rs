@@ -55,6 +55,18 @@ pub struct MicrosoftConfig {
     /// How much of the future is looked at.
     #[serde(with = "humantime_serde")]
     pub window_future: Duration,
+    /// Our OAuth client's name there; empty: not offered.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretString,
+    /// Where a person agrees.
+    pub authorize_url: Url,
+    /// Where codes and refresh tokens become tokens.
+    pub token_url: Url,
+    /// Where its keys are.
+    pub jwks_url: Url,
+    /// Who signs its id tokens; `{tid}` stands for the tenant that a token names.
+    pub issuer: String,
 }
 
 /// The guarded HTTP client.

@@ -9,6 +9,7 @@
 //! A row that has another `lock_version`, or an id that somebody else has just taken, means that the plan was
 //! made from what is no longer so: nothing may be committed, and the page is planned again ([`Applied`]).
 
+mod deletions;
 mod moves;
 mod payloads;
 mod rows;
@@ -32,6 +33,7 @@ use crate::transaction::{Tx, to_json, values};
 
 pub use moves::{Buried, bury, missing_since};
 pub use payloads::payload;
+pub use rows::agree;
 
 /// Which calendar, of which connection, of which organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,17 @@ pub struct Adoption {
     pub place: Touched,
 }
 
+/// A row that is deleted on our side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletion {
+    /// The row.
+    pub row: Touched,
+    /// What both sides last agreed on, while the provider has yet to be told; `None` where there is nothing to tell.
+    pub base: Option<Event>,
+    /// Receipt of the request that has yet to be told.
+    pub edited_at: Option<Timestamp>,
+}
+
 /// An instance's id, and the series it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OccurrenceWrite {
@@ -147,6 +160,10 @@ pub struct PageWrites {
     pub missing: Vec<Touched>,
     /// Rows outside what the provider shows.
     pub out_of_window: Vec<Touched>,
+    /// Rows that are deleted on our side.
+    pub deletions: Vec<Deletion>,
+    /// Rows about which the provider has answered a write of ours: what it showed before says nothing.
+    pub settled: Vec<EventId>,
     /// Rows to be read singly.
     pub recheck: Vec<Touched>,
     /// Moves whose arrival was seen first.
@@ -170,6 +187,7 @@ impl PageWrites {
         let mut touched: Vec<Touched> = self.updates.iter().map(of).collect();
         touched.extend(self.revisions.iter().map(|write| write.row));
         touched.extend(self.missing.iter().chain(&self.out_of_window).chain(&self.recheck).copied());
+        touched.extend(self.deletions.iter().map(|deletion| deletion.row));
         touched.extend(self.adoptions.iter().flat_map(|adoption| [adoption.row, adoption.place]));
         touched
     }
@@ -225,6 +243,8 @@ pub async fn apply(
     rows::revise(tx, &writes.revisions, stamp.now).await?;
     rows::set_states(tx, writes, stamp).await?;
     rows::flag(tx, &writes.recheck).await?;
+    deletions::write(tx, &writes.deletions, stamp.now).await?;
+    rows::settle(tx, &writes.settled, stamp.now).await?;
     payloads::write(tx, writes).await?;
     payloads::replace_overrides(tx, writes).await?;
     occurrences::note(tx, calendar.calendar_id, &writes.occurrences, stamp.requested_at).await?;

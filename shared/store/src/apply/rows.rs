@@ -164,3 +164,28 @@ pub(super) async fn flag(tx: &Tx, rows: &[Touched]) -> Result<(), StoreError> {
     Input::new().column("id", ids).execute(tx, OPERATION, sql, values![organization]).await?;
     Ok(())
 }
+
+/// Notes that the provider has answered a write of ours.
+pub(super) async fn settle(tx: &Tx, rows: &[EventId], now: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "note answered writes";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "WITH {input} UPDATE events SET settled_at = $2
+         FROM input WHERE events.id = input.id AND events.organization_id = $1";
+    let input = Input::new().column("id", rows.iter().copied());
+    input.execute(tx, OPERATION, sql, values![organization, now]).await?;
+    Ok(())
+}
+
+/// Forgets the edits of a row that turned out to be none, unless it was written since.
+///
+/// # Errors
+/// When the database fails.
+pub async fn agree(tx: &Tx, row: Touched, now: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "forget edits";
+    let organization = tx.organization(OPERATION)?;
+    let sql =
+        "UPDATE events SET base = NULL, edited_at = NULL, updated_at = $4, lock_version = lock_version + 1
+         WHERE organization_id = $1 AND id = $2 AND lock_version = $3";
+    tx.execute(OPERATION, sql, values![organization, row.id, row.lock_version, now]).await?;
+    Ok(())
+}

@@ -125,7 +125,7 @@ fn key(row: &Row) -> Result<WorkKey, StoreError> {
 }
 
 /// One spelling for both databases: SQLite has one writer, so it locks no rows, and names two functions otherwise.
-fn spell(tx: &Tx, sql: &str) -> String {
+pub(crate) fn spell(tx: &Tx, sql: &str) -> String {
     let [least, greatest, locked, skipping] = if tx.is_postgres() {
         ["least", "greatest", "FOR UPDATE OF w", "FOR UPDATE OF w SKIP LOCKED"]
     } else {

@@ -10,21 +10,23 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::{
-    Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind, RemoteCalendar, UserId,
+    Authentication, CalendarId, ConflictPolicy, ConnectionId, OrganizationId, ProviderId, ProviderKind,
+    RemoteCalendar, UserId,
 };
-use calfleet_providers::driver::{Account, DriverError, ProbeReport, Problem};
+use calfleet_providers::driver::{Account, DriverError, Payer, ProbeReport, Problem, Urgency};
 use calfleet_providers::oauth;
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
+use calfleet_store::grants::{self, GrantHash};
 use calfleet_store::vault::{self, VaultError};
 use calfleet_store::work::Ticket;
-use calfleet_store::{StoreError, Tx, calendar_sync, calendars, work};
+use calfleet_store::{StoreError, Tx, calendar_sync, calendars, departures, watches, work};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::control::keys;
+use crate::disconnect::revoke;
 use crate::drivers::{secret_field, shown_url, url_field};
 use crate::service::{Actor, Service};
-use crate::tokens;
+use crate::tokens::{self, Terms};
 
 /// An account to connect.
 #[derive(Debug, Clone)]
@@ -55,8 +57,22 @@ pub struct ConnectRequest {
 pub(crate) struct Found<'a> {
     pub(crate) report: &'a ProbeReport,
     pub(crate) calendars: &'a [RemoteCalendar],
-    /// Tokens, what they cover, and when they were asked for.
-    pub(crate) granted: Option<(&'a oauth::Grant, &'a BTreeSet<String>, Timestamp)>,
+    pub(crate) granted: Option<Granted<'a>>,
+    /// Which calendars are synced; `None` for all.
+    pub(crate) selected: Option<&'a BTreeSet<ProviderId>>,
+}
+
+/// What was granted together with an account.
+#[derive(Clone, Copy)]
+pub(crate) struct Granted<'a> {
+    pub(crate) tokens: &'a oauth::Grant,
+    pub(crate) scopes: &'a BTreeSet<String>,
+    /// The client that it was granted to.
+    pub(crate) client_id: &'a str,
+    /// The person whom a service account stands in for.
+    pub(crate) subject: Option<&'a str>,
+    /// When it was asked for.
+    pub(crate) asked_at: Timestamp,
 }
 
 /// A connected account.
@@ -99,12 +115,17 @@ impl Service {
             username: request.username.clone(),
             secret: request.secret.clone(),
             capabilities: None,
+            payer: Payer {
+                organization: Some(request.organization_id),
+                account: None,
+                urgency: Urgency::Interactive,
+            },
         };
         let report = self.drivers.open_account(account.clone())?.probe().await?;
         account.url = report.url.clone();
         account.capabilities = Some(report.capabilities.clone());
         let calendars = self.drivers.open_account(account)?.list_calendars().await?;
-        let found = Found { report: &report, calendars: &calendars, granted: None };
+        let found = Found { report: &report, calendars: &calendars, granted: None, selected: None };
         let connection = self.store_connection(request, &found, actor).await?;
         self.nudge.nudge();
         Ok(Connected { connection, report, calendars })
@@ -132,6 +153,11 @@ impl Service {
             poll_interval: request.poll_interval,
             conflict_policy: request.conflict_policy,
         };
+        if let Some(primary) = found.calendars.iter().find(|calendar| calendar.is_primary) {
+            // a person takes over from a service account, which knows accounts by their addresses only
+            let before = account_of_address(&primary.provider_id.0);
+            connections::rename_account(&tx, request.provider, &before, &settings.account).await?;
+        }
         let bound = connections::bind(&tx, self.id(), &settings, now).await?;
         let id = bound.id();
         let (capabilities, probe) = stored_probe(request.provider, report)?;
@@ -143,33 +169,92 @@ impl Service {
         if let (Some(field), Some(secret)) = (secret_field(request.authentication), &request.secret) {
             vault::seal(&tx, self.drivers.ring(), id, field, secret, now).await?;
         }
-        let refresh_at = match found.granted {
-            Some((granted, scopes, asked_at)) => {
-                let (ring, at) = (self.drivers.ring(), (asked_at, now));
-                Some(tokens::store_grant(&tx, ring, id, granted, scopes.clone(), at).await?)
-            }
+        let refresh_at = match &found.granted {
+            Some(granted) => Some(self.store_granted(&tx, &settings, id, granted, now).await?),
             None => None,
         };
-        calendars::apply_listing(&tx, id, found.calendars, || self.id(), now).await?;
-        connections::set_calendars_listed(&tx, id, now).await?;
+        self.store_calendars(&tx, id, found, now).await?;
         let action = match bound {
             Bound::Created(_) => "connection.connect",
             Bound::Rebound(_) => "connection.reconnect",
         };
         self.audit(&tx, actor, action, id.0, None).await?;
         if let Bound::Rebound(_) = bound {
-            calendar_sync::forgive(&tx, id, now).await?;
-            // Raises the fence: a run with the old credentials cannot write its verdict over the new ones.
-            work::pause(&tx, &keys(id), now).await?;
-            work::resume(&tx, &keys(id), now).await?;
+            begin_again(&tx, id, now).await?;
         }
         if let Some(until) = refresh_at {
             let ask = tokens::ask(request.organization_id, id, tokens::ahead(until, self.rng.as_ref()));
             work::ask(&tx, &[ask]).await?;
         }
         self.ask_sync(&tx, request.organization_id, id).await?;
+        if report.capabilities.watches {
+            let calendars = watches::neglected(&tx, id).await?;
+            self.ask_watches(&tx, request.organization_id, id, calendars).await?;
+        }
         tx.commit().await?;
         Ok(bound)
+    }
+
+    /// Asks for the watches of some of a connection's calendars to be looked after; last in its transaction.
+    pub(crate) async fn ask_watches(
+        &self,
+        tx: &Tx,
+        organization_id: OrganizationId,
+        id: ConnectionId,
+        calendars: Vec<CalendarId>,
+    ) -> Result<(), StoreError> {
+        let at = self.now();
+        let asks = calendars.into_iter().map(|calendar| Ask {
+            key: WorkKey { kind: Kind::Watch, target: calendar.0 },
+            organization_id,
+            connection_id: Some(id),
+            lane: Lane::Upkeep,
+            at,
+            asker: Asker::Person,
+        });
+        work::ask(tx, &asks.collect::<Vec<_>>()).await.map(drop)
+    }
+
+    async fn store_calendars(
+        &self,
+        tx: &Tx,
+        id: ConnectionId,
+        found: &Found<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        calendars::apply_listing(tx, id, found.calendars, || self.id(), now).await?;
+        if let Some(selected) = found.selected {
+            for calendar in calendars::list(tx, id).await? {
+                let is_selected = selected.contains(&calendar.remote.provider_id);
+                calendars::set_selected(tx, calendar.id, is_selected, now).await?;
+            }
+        }
+        connections::set_calendars_listed(tx, id, now).await
+    }
+
+    async fn store_granted(
+        &self,
+        tx: &Tx,
+        settings: &ConnectionSettings,
+        id: ConnectionId,
+        granted: &Granted<'_>,
+        now: Timestamp,
+    ) -> Result<Timestamp, ConnectError> {
+        let Granted { tokens, scopes, client_id, subject, asked_at } = *granted;
+        if subject.is_some() {
+            // what a person agreed to before is not used any more
+            vault::erase(tx, id).await?;
+            grants::let_go(tx, id).await?;
+        } else {
+            grants::hold(tx, id, GrantHash::of(settings.provider, client_id, &settings.account)).await?;
+        }
+        let terms = Terms {
+            scopes: scopes.clone(),
+            client_id: Some(client_id.to_owned()),
+            subject: subject.map(str::to_owned),
+        };
+        let at = (asked_at, now);
+        Ok(tokens::store_grant(tx, self.drivers.ring(), id, tokens, terms, at).await?)
     }
 
     /// Asks for a connection's sync as a person; last in its transaction. The ticket is `None` only where the row
@@ -190,6 +275,24 @@ impl Service {
         };
         Ok(work::ask(tx, &[ask]).await?.into_values().next())
     }
+}
+
+/// An account is connected again: what went wrong with it before is forgotten, and so is its departure.
+async fn begin_again(tx: &Tx, id: ConnectionId, now: Timestamp) -> Result<(), StoreError> {
+    calendar_sync::forgive(tx, id, now).await?;
+    departures::forget(tx, id).await?;
+    // Raises the fence: a run with the old credentials cannot write its verdict over the new ones, and a departure
+    // under way ends nothing of the new grant.
+    let rows: Vec<WorkKey> = work::of_connection(tx, id).await?.into_iter().map(|row| row.key).collect();
+    work::pause(tx, &rows, now).await?;
+    work::resume(tx, &rows, now).await?;
+    work::cancel(tx, &[revoke(id)]).await?;
+    Ok(())
+}
+
+/// The name of an account of which only the address is known.
+pub(crate) fn account_of_address(address: &str) -> String {
+    format!("email:{}", address.to_lowercase())
 }
 
 /// The probe as it is stored: what follows from it, and the report with the URL as it is shown.

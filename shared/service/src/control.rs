@@ -2,11 +2,11 @@
 
 use calfleet_domain::job::{Kind, WorkKey};
 use calfleet_domain::model::{ConnectionId, ConnectionState, OrganizationId};
-use calfleet_providers::driver::ProbeReport;
+use calfleet_providers::driver::{ProbeReport, Urgency};
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::vault::{self, VaultError};
 use calfleet_store::work::Ticket;
-use calfleet_store::{Scope, StoreError, connections, work};
+use calfleet_store::{Scope, StoreError, connections, watches, work};
 use secrecy::SecretString;
 
 use crate::connect::stored_probe;
@@ -99,7 +99,11 @@ impl Service {
         let changed = connections::set_state(&tx, id, ConnectionState::Paused, self.now()).await?;
         self.audit(&tx, actor, "connection.pause", id.0, None).await?;
         work::pause(&tx, &keys(id), self.now()).await?;
+        let watched = watches::of_connection(&tx, id).await?;
+        let watched = watched.into_iter().map(|watch| watch.calendar_id).collect();
+        self.ask_watches(&tx, organization, id, watched).await?;
         tx.commit().await?;
+        self.nudge.nudge();
         Ok(changed)
     }
 
@@ -121,6 +125,10 @@ impl Service {
         self.audit(&tx, actor, "connection.resume", id.0, None).await?;
         work::resume(&tx, &keys(id), self.now()).await?;
         self.ask_sync(&tx, organization, id).await?;
+        if connection.can_be_watched() {
+            let neglected = watches::neglected(&tx, id).await?;
+            self.ask_watches(&tx, organization, id, neglected).await?;
+        }
         tx.commit().await?;
         self.nudge.nudge();
         Ok(changed)
@@ -138,7 +146,13 @@ impl Service {
         let tx = self.store.read(Scope::Organization(organization)).await?;
         let connection = connections::load(&tx, id).await?.ok_or(ControlError::NotFound)?;
         drop(tx);
-        let mut report = self.drivers.open(&connection).await?.probe().await.map_err(OpenError::from)?;
+        let mut report = self
+            .drivers
+            .open_for(&connection, Urgency::Interactive)
+            .await?
+            .probe()
+            .await
+            .map_err(OpenError::from)?;
         let provider = connection.settings.provider;
         let (capabilities, probe) = stored_probe(provider, &report)?;
         let url = shown_url(provider, &report.url);

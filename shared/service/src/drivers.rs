@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use calfleet_domain::model::{Authentication, ProviderKind};
-use calfleet_providers::driver::{Account, Driver, DriverError};
+use calfleet_providers::driver::{Account, Driver, DriverError, Payer, Urgency};
 use calfleet_providers::registry::Registry;
 use calfleet_store::connections::Connection;
 use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
@@ -73,11 +73,24 @@ impl Drivers {
         self.accounts.open(account)
     }
 
-    /// A driver for a stored connection, with its secret and what its last probe found.
+    /// A driver for a stored connection, with its secret and what its last probe found, for work that nobody
+    /// waits for.
     ///
     /// # Errors
     /// When our database, the vault or the account's address fails.
     pub async fn open(&self, connection: &Connection) -> Result<Arc<dyn Driver>, OpenError> {
+        self.open_for(connection, Urgency::Background).await
+    }
+
+    /// The same for work that a person may be waiting for.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_for(
+        &self,
+        connection: &Connection,
+        urgency: Urgency,
+    ) -> Result<Arc<dyn Driver>, OpenError> {
         let settings = &connection.settings;
         let secret = match secret_field(settings.authentication) {
             Some(field) => self.secret(connection, field).await?,
@@ -96,6 +109,11 @@ impl Drivers {
             username: settings.username.clone(),
             secret,
             capabilities,
+            payer: Payer {
+                organization: Some(connection.organization_id),
+                account: Some(settings.account.clone()),
+                urgency,
+            },
         })?)
     }
 

@@ -6,17 +6,19 @@ use std::time::Duration;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::{Kind, WorkKey, WorkState};
 use calfleet_domain::model::{
-    CalendarId, CalendarState, ConnectionId, EventId, Listing, OrganizationId, ProviderKind,
+    CalendarId, CalendarState, ConnectionId, ConnectionState, EventId, Listing, OrganizationId, ProviderKind,
 };
 use calfleet_store::calendar_sync::{self, CalendarSync, Phase};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Connection};
+use calfleet_store::departures::{self, Ending};
 use calfleet_store::events::{self, UnreadableCopy};
 use calfleet_store::work::{self, WorkRow};
-use calfleet_store::{Scope, Store, StoreError, Tx};
+use calfleet_store::{Scope, Store, StoreError, Tx, watches};
 use serde::Serialize;
 
 use crate::status::{CalendarFacts, Facts, Status, status};
+use crate::watching::{self, Coverage, WatchView};
 
 /// A connection with its status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,8 +36,28 @@ pub struct ConnectionView {
     pub status: Status,
     /// Seconds between two polls.
     pub poll_interval_seconds: u64,
+    /// How many of its calendars their provider tells about.
+    pub watched: Coverage,
+    /// How far it has left; absent while it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub departure: Option<DepartureView>,
     /// Its calendars.
     pub calendars: Vec<CalendarView>,
+}
+
+/// How far a connection has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DepartureView {
+    /// What becomes of its events here: `keep`, `purge`.
+    pub events: &'static str,
+    /// How many of them are gone.
+    pub events_removed: i64,
+    /// What became of the authorization at the provider: `nothing` (there was none to be ended), `revoked`, `shared`
+    /// (another connection lives on it), `not_offered` (only the person can end it), `gave_up`; `null` while the
+    /// provider is still to be told.
+    pub grant: Option<&'static str>,
+    /// Whether nothing is left to do.
+    pub is_over: bool,
 }
 
 /// A calendar with its freshness.
@@ -59,6 +81,11 @@ pub struct CalendarView {
     pub is_selected: bool,
     /// When it was last proven fresh; `null` before the first import is complete.
     pub fresh_at: Option<Timestamp>,
+    /// When it is looked at again whether or not its provider has told of changes: the longest a change can go
+    /// unnoticed; `null` where it is not synced.
+    pub next_at: Option<Timestamp>,
+    /// Whether its provider tells of its changes; `null` where it cannot, or the calendar is not synced.
+    pub watch: Option<WatchView>,
     /// How far the import or comparison under way has come.
     pub progress: Progress,
     /// What went wrong last, in words for people.
@@ -138,12 +165,15 @@ pub async fn calendar(
     store: &Store,
     organization: OrganizationId,
     id: CalendarId,
+    now: Timestamp,
 ) -> Result<Option<CalendarView>, StoreError> {
     let tx = store.read(Scope::Organization(organization)).await?;
     let Some(calendar) = calendars::load(&tx, id).await? else { return Ok(None) };
+    let Some(connection) = connections::load(&tx, calendar.connection_id).await? else { return Ok(None) };
+    let watch = watches_of(&tx, &connection, std::slice::from_ref(&calendar), now).await?.remove(&id);
     let sync = calendar_sync::of_calendar(&tx, id).await?;
     let unreadable = events::unreadable(&tx, calendar.connection_id, UNREADABLE_NAMED).await?;
-    Ok(Some(calendar_view(&calendar, sync.as_ref(), &unreadable)))
+    Ok(Some(calendar_view(&calendar, sync.as_ref(), watch, &unreadable)))
 }
 
 async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<ConnectionView, StoreError> {
@@ -155,6 +185,11 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         .collect();
     let work = work::load(tx, WorkKey { kind: Kind::Sync, target: connection.id.0 }).await?;
     let unreadable = events::unreadable(tx, connection.id, UNREADABLE_NAMED).await?;
+    let mut watches = watches_of(tx, connection, &calendars, now).await?;
+    let departure = match connection.state {
+        ConnectionState::Disconnected => departures::load(tx, connection.id).await?,
+        _ => None,
+    };
     let mut facts = facts(connection, &calendars, &syncs, work.as_ref(), now);
     facts.unreadable = unreadable.iter().map(|copy| copy.problem.clone()).collect();
     Ok(ConnectionView {
@@ -164,11 +199,45 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         state: connection.state.as_str(),
         status: status(&facts, now),
         poll_interval_seconds: connection.settings.poll_interval.as_secs(),
+        watched: Coverage::of(watches.values()),
+        departure: departure.map(|departure| DepartureView {
+            events: departure.events.as_str(),
+            events_removed: departure.purged,
+            grant: departure.ending.map(Ending::as_str),
+            is_over: departure.ended_at.is_some(),
+        }),
         calendars: calendars
             .iter()
-            .map(|calendar| calendar_view(calendar, syncs.get(&calendar.id), &unreadable))
+            .map(|calendar| {
+                let watch = watches.remove(&calendar.id);
+                calendar_view(calendar, syncs.get(&calendar.id), watch, &unreadable)
+            })
             .collect(),
     })
+}
+
+/// The watches of those of a connection's calendars that could have one.
+async fn watches_of(
+    tx: &Tx,
+    connection: &Connection,
+    calendars: &[Calendar],
+    now: Timestamp,
+) -> Result<HashMap<CalendarId, WatchView>, StoreError> {
+    let mut views = HashMap::new();
+    if connection.state != ConnectionState::Active || !connection.can_be_watched() {
+        return Ok(views);
+    }
+    let watches = watches::of_connection(tx, connection.id).await?;
+    for calendar in calendars {
+        let is_known = watches.iter().any(|watch| watch.calendar_id == calendar.id);
+        let key = WorkKey { kind: Kind::Watch, target: calendar.id.0 };
+        let row = if is_known { None } else { work::load(tx, key).await? };
+        let problem = row.as_ref().and_then(|row| row.last_error.as_deref());
+        if let Some(view) = watching::view(calendar, &watches, problem, now) {
+            views.insert(calendar.id, view);
+        }
+    }
+    Ok(views)
 }
 
 fn facts(
@@ -234,6 +303,7 @@ fn waiting(sync: &CalendarSync) -> Option<String> {
 fn calendar_view(
     calendar: &Calendar,
     sync: Option<&CalendarSync>,
+    watch: Option<WatchView>,
     unreadable: &[UnreadableCopy],
 ) -> CalendarView {
     let unreadable = unreadable.iter().filter(|copy| copy.calendar_id == calendar.id);
@@ -253,6 +323,8 @@ fn calendar_view(
         state: calendar.state.as_str(),
         is_selected: calendar.is_selected,
         fresh_at: sync.and_then(|sync| sync.fresh_at),
+        next_at: sync.map(|sync| sync.due_at.max(sync.not_before)),
+        watch,
         progress: Progress {
             phase,
             items_listed: sync.map(|sync| sync.items_listed).unwrap_or_default(),

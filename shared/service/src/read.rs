@@ -11,7 +11,9 @@ use calfleet_store::{Scope, Store, StoreError};
 use chrono_tz::Tz;
 use serde::Serialize;
 
+use crate::standing::{Standing, Standings, SyncView};
 use crate::view::{Details, EndTime, Time, role_name};
+use crate::write::Allowed;
 
 /// Most events expanded for one page of instances.
 const EVENTS_PER_EXPANSION: usize = 5_000;
@@ -47,13 +49,20 @@ pub struct EventView {
     pub overrides: Vec<RecurrenceId>,
     /// The part that the calendar's owner has in it: `organizer`, `attendee`, `none`.
     pub role: &'static str,
-    /// `synced`, or `unreadable` when what the provider holds cannot be read; what is shown is then older.
-    pub sync_status: &'static str,
+    /// How it stands with its provider.
+    pub sync: SyncView,
+    /// What may be done with it.
+    pub allowed: Allowed,
+    /// The application's own key, where it was saved under one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_key: Option<String>,
     /// Why it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The provider's id.
     pub provider_event_id: String,
+    /// Changes with every write of the event; what `If-Match` takes.
+    pub etag: String,
 }
 
 /// One occurrence.
@@ -121,8 +130,9 @@ pub async fn event(
     id: EventId,
 ) -> Result<Option<EventView>, StoreError> {
     let tx = store.read(Scope::Organization(organization)).await?;
-    let row = events::load(&tx, id).await?;
-    Ok(row.filter(is_shown).map(|row| event_view(&row)))
+    let Some(row) = events::load(&tx, id).await?.filter(is_shown) else { return Ok(None) };
+    let standing = Standings::read(&tx, &[&row]).await?.of(&row);
+    Ok(Some(event_view(&row, standing)))
 }
 
 /// The events whose span touches a stretch of time, by start.
@@ -138,7 +148,9 @@ pub async fn events(
     let rows = events::in_range(&tx, query).await?;
     let is_full = rows.len() == query.limit;
     let next_cursor = rows.last().filter(|_| is_full).map(|(cursor, _)| write_cursor(*cursor));
-    let data = rows.iter().map(|(_, row)| event_view(row)).collect();
+    let shown: Vec<&StoredRow> = rows.iter().map(|(_, row)| row).collect();
+    let standings = Standings::read(&tx, &shown).await?;
+    let data = shown.into_iter().map(|row| event_view(row, standings.of(row))).collect();
     Ok(Page { data, next_cursor, is_complete: true })
 }
 
@@ -237,7 +249,12 @@ fn instance_view(row: &StoredRow, instance: &Instance<'_>) -> InstanceView {
     }
 }
 
-fn event_view(row: &StoredRow) -> EventView {
+/// The entity tag (RFC 9110 §8.8.3) of an event that was written so often.
+pub fn etag(lock_version: i64) -> String {
+    format!("\"{lock_version}\"")
+}
+
+fn event_view(row: &StoredRow, standing: Standing) -> EventView {
     let stored = &row.event;
     let fields = stored.event.as_ref().and_then(|event| event.fields());
     let mut view = EventView {
@@ -252,9 +269,12 @@ fn event_view(row: &StoredRow) -> EventView {
         exclusions: Vec::new(),
         overrides: Vec::new(),
         role: role_name(stored.role),
-        sync_status: if row.problem.is_some() { "unreadable" } else { "synced" },
+        sync: standing.sync,
+        allowed: standing.allowed,
+        app_key: standing.app_key,
         problem: row.problem.clone(),
         provider_event_id: stored.provider_id.0.clone(),
+        etag: etag(stored.lock_version),
     };
     if let Some(Body::Series(series)) = stored.event.as_ref().map(|event| &event.body) {
         view.overrides = series.overrides.keys().copied().collect();

@@ -11,8 +11,9 @@ use calfleet_store::{Priority, Scope, Store, StoreError, Tx};
 use url::Url;
 use uuid::Uuid;
 
+use crate::clients::OauthClients;
 use crate::drivers::Drivers;
-use crate::tokens::{OauthClients, Tokens};
+use crate::tokens::Tokens;
 
 /// Tells the tick that something became due just now. Losing it costs a quarter of a second, nothing else.
 pub trait Nudge: Send + Sync + fmt::Debug {
@@ -102,12 +103,24 @@ impl Service {
         target: Uuid,
         detail: Option<serde_json::Value>,
     ) -> Result<(), StoreError> {
+        self.audit_of(tx, actor, action, ("connection", target), detail).await
+    }
+
+    /// Notes in the audit who did what to a thing of that kind.
+    pub(crate) async fn audit_of(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        action: &str,
+        (target_kind, target): (&str, Uuid),
+        detail: Option<serde_json::Value>,
+    ) -> Result<(), StoreError> {
         let entry = AuditEntry {
             id: self.id(),
             at: self.now(),
             actor: actor.0.clone(),
             action: action.to_owned(),
-            target_kind: "connection".to_owned(),
+            target_kind: target_kind.to_owned(),
             target: Some(target),
             detail,
         };

@@ -8,13 +8,14 @@
 //! code is exchanged only for the one who began.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
     Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind, UserId,
 };
-use calfleet_providers::driver::{Account, DriverError};
+use calfleet_providers::driver::{Account, DriverError, Payer, Urgency};
 use calfleet_providers::oauth::{OauthClient, short};
 use calfleet_providers::registry::provider;
 use calfleet_store::connect_attempts::{self, ConnectAttempt};
@@ -24,7 +25,7 @@ use calfleet_store::{Priority, Scope, StoreError, connections};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::connect::{ConnectError, ConnectRequest, Connected, Found};
+use crate::connect::{ConnectError, ConnectRequest, Connected, Found, Granted};
 use crate::service::{Actor, Service};
 
 /// How long a person has to agree.
@@ -39,10 +40,23 @@ pub struct BeginSignIn {
     pub user_id: Option<UserId>,
     /// At which provider.
     pub provider: ProviderKind,
+    /// What the person is asked to allow: to read the calendars, or to change them too.
+    pub access: SignInAccess,
     /// Where the person is sent afterwards: one of the addresses that the operator allows.
     pub return_url: Url,
     /// The connection that is to be renewed; then it must be the same account.
     pub connection_id: Option<ConnectionId>,
+}
+
+/// What a person is asked to allow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInAccess {
+    /// To read the calendars.
+    #[default]
+    Read,
+    /// To read and change them.
+    Write,
 }
 
 /// A sign-in that has begun.
@@ -118,7 +132,11 @@ impl Service {
     /// # Errors
     /// When the provider is not set up, the return address is not allowed, or our own side fails.
     pub async fn begin_sign_in(&self, wanted: &BeginSignIn) -> Result<Begun, SignInError> {
-        let client = self.client(wanted.provider)?;
+        let ring = self.drivers.ring();
+        let tx = self.store.read(Scope::Organization(wanted.organization_id)).await?;
+        let client = self.sign_in.clients.current(&tx, ring, wanted.provider).await?;
+        drop(tx);
+        let client = client.ok_or(SignInError::NotOffered)?;
         let scopes = provider(wanted.provider).ok_or(SignInError::NotOffered)?.scopes;
         if !self.sign_in.return_urls.iter().any(|allowed| is_below(&wanted.return_url, allowed)) {
             return Err(SignInError::ReturnUrl);
@@ -126,20 +144,25 @@ impl Service {
         let now = self.now();
         let state = doors::new_secret("")?;
         let nonce = doors::new_secret("")?;
-        let asked: Vec<&str> = scopes.identity.iter().chain(scopes.read).copied().collect();
+        let wished = match wanted.access {
+            SignInAccess::Read => scopes.read,
+            SignInAccess::Write => scopes.write,
+        };
+        let asked: Vec<&str> = scopes.identity.iter().chain(wished).copied().collect();
         let consent = client.consent(&state, nonce.expose_secret(), &asked, None);
         let attempt = ConnectAttempt {
             id: self.rng.uuid(now),
             provider: wanted.provider,
             user_id: wanted.user_id,
             connection_id: wanted.connection_id,
+            client_id: Some(client.settings().client_id.clone()),
             nonce: nonce.expose_secret().to_owned(),
             return_url: wanted.return_url.to_string(),
             expires_at: now.plus(LIFE),
         };
         let hash = SecretHash::of(DoorKind::ConnectState, state.expose_secret().as_bytes());
         let tx = self.begin(wanted.organization_id).await?;
-        connect_attempts::begin(&tx, self.drivers.ring(), &attempt, &hash, &consent.verifier, now).await?;
+        connect_attempts::begin(&tx, ring, &attempt, &hash, &consent.verifier, now).await?;
         tx.commit().await.map_err(ConnectError::from)?;
         Ok(Begun { authorize_url: consent.url, expires_at: attempt.expires_at })
     }
@@ -209,7 +232,7 @@ impl Service {
         // an unknown one and another's are answered alike
         let taken = taken.ok_or(SignInError::NotYours)?;
         let attempt = taken.attempt;
-        let client = self.client(attempt.provider)?;
+        let client = self.client_of(organization_id, &attempt).await?;
         let granted = client.exchange(&taken.code, &taken.verifier, now).await?;
         let scopes = sufficient(attempt.provider, &granted.scopes)?;
         let identity = client.identify(&granted, &attempt.nonce, self.now()).await?;
@@ -233,19 +256,39 @@ impl Service {
             username: None,
             secret: Some(granted.access_token.clone()),
             capabilities: None,
+            payer: Payer {
+                organization: Some(organization_id),
+                account: Some(identity.account.clone()),
+                urgency: Urgency::Interactive,
+            },
         };
         let driver = self.drivers.open_account(account)?;
         let mut report = driver.probe().await?;
         report.account = identity.account;
         let calendars = driver.list_calendars().await?;
-        let found = Found { report: &report, calendars: &calendars, granted: Some((&granted, &scopes, now)) };
+        let granted = Granted {
+            tokens: &granted,
+            scopes: &scopes,
+            client_id: &client.settings().client_id,
+            subject: None,
+            asked_at: now,
+        };
+        let found = Found { report: &report, calendars: &calendars, granted: Some(granted), selected: None };
         let connection = self.store_connection(&request, &found, actor).await?;
         self.nudge.nudge();
         Ok(Connected { connection, report, calendars })
     }
 
-    fn client(&self, provider: ProviderKind) -> Result<&OauthClient, SignInError> {
-        self.sign_in.clients.get(provider).ok_or(SignInError::NotOffered)
+    /// The client that the code was given to.
+    async fn client_of(
+        &self,
+        organization: OrganizationId,
+        attempt: &ConnectAttempt,
+    ) -> Result<Arc<OauthClient>, SignInError> {
+        let tx = self.store.read(Scope::Organization(organization)).await?;
+        let (ring, client_id) = (self.drivers.ring(), attempt.client_id.as_deref());
+        let client = self.sign_in.clients.of_grant(&tx, ring, attempt.provider, client_id).await?;
+        client.ok_or(SignInError::NotOffered)
     }
 
     async fn is_same_account(
@@ -276,9 +319,14 @@ impl SignInError {
 /// What was granted, if it suffices to read; an answer that does not say grants what was asked for.
 fn sufficient(at: ProviderKind, granted: &BTreeSet<String>) -> Result<BTreeSet<String>, SignInError> {
     let scopes = provider(at).ok_or(SignInError::NotOffered)?.scopes;
-    let needed: BTreeSet<String> = scopes.read.iter().map(|scope| short(scope)).collect();
+    let all = |names: &[&str]| names.iter().map(|name| short(name)).collect::<BTreeSet<String>>();
+    let needed = all(scopes.read);
     if granted.is_empty() {
         return Ok(needed);
+    }
+    // what is needed for changes suffices for reading
+    if scopes.allow_changes(granted) {
+        return Ok(granted.clone());
     }
     let missing: Vec<String> = needed.difference(granted).cloned().collect();
     if missing.is_empty() { Ok(granted.clone()) } else { Err(SignInError::MissingScope { missing }) }

@@ -99,7 +99,8 @@ fn at_rest(facts: &Facts) -> Option<(Health, String)> {
             (Health::Disabled, "Paused; resume it to sync again. Nothing is lost meanwhile.")
         }
         ConnectionState::Disconnected => {
-            (Health::Disabled, "Disconnected; connect the account again to sync.")
+            let problem = facts.problem.as_deref();
+            (Health::Disabled, problem.unwrap_or("Disconnected; connect the account again to sync."))
         }
         ConnectionState::NeedsReauth => {
             let problem = facts.problem.as_deref();
@@ -119,7 +120,8 @@ fn verdict(facts: &Facts, fresh_at: Option<Timestamp>, now: Timestamp) -> (Healt
     let problem = facts.problem.as_ref().or_else(|| facts.calendars.iter().find_map(|c| c.problem.as_ref()));
     if let Some(FailureClass::Throttled { .. }) = facts.class {
         let wait = facts.next_at.map(|at| at.since(now).as_secs()).unwrap_or_default();
-        return (Health::Throttled, format!("The provider asks us to wait; tried again in {wait} s."));
+        let reason = facts.problem.as_deref().unwrap_or("The provider asks us to wait.");
+        return (Health::Throttled, format!("{reason} Tried again in {wait} s."));
     }
     if let Some(problem) = problem {
         return (Health::Delayed, problem.clone());
@@ -251,6 +253,19 @@ mod tests {
 
         assert_eq!(status.health, Health::Healthy);
         assert!(status.message.contains("1 event cannot be read (the event has no DTSTART)"));
+    }
+
+    #[test]
+    fn a_throttle_says_whose_limit_it_is_and_until_when() {
+        let mut throttled = facts(vec![fresh(99)]);
+        throttled.class = Some(FailureClass::Throttled { retry_after: None });
+        throttled.problem = Some("The limit of this account is used up.".to_owned());
+        throttled.next_at = Some(Timestamp(100 * MINUTE + 30_000));
+
+        let status = status(&throttled, Timestamp(100 * MINUTE));
+
+        assert_eq!(status.health, Health::Throttled);
+        assert_eq!(status.message, "The limit of this account is used up. Tried again in 30 s.");
     }
 
     #[test]

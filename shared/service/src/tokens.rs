@@ -5,49 +5,36 @@
 //! new tokens are committed, with the fence, before anybody uses them; a refusal counts only if the refresh token
 //! that was sent is still the stored one, and only on the provider's own word.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
-use calfleet_domain::model::{
-    Authentication, ConnectionId, ConnectionState, LeaseOwner, OrganizationId, ProviderKind,
-};
+use calfleet_domain::model::{Authentication, ConnectionId, ConnectionState, LeaseOwner, OrganizationId};
 use calfleet_providers::driver::{DriverError, Problem};
-use calfleet_providers::oauth::{self, OauthClient};
+use calfleet_providers::oauth;
+use calfleet_store::audit::{self, AuditEntry};
 use calfleet_store::connections::{self, Connection};
 use calfleet_store::grants::{self, Grant};
+use calfleet_store::provider_clients::{self, ClientKind};
 use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
 use calfleet_store::work::{self, HintedRow};
 use calfleet_store::{LastProblem, Priority, Scope, Store, StoreError, Tx};
 use serde_json::json;
+use uuid::Uuid;
+
+use crate::clients::OauthClients;
 
 /// A token that ends sooner than this is refreshed ahead of time.
 pub const AHEAD: Duration = Duration::from_mins(5);
 /// A token that ends sooner than this is not used any more.
 const LAST_USE: Duration = Duration::from_mins(1);
+/// What somebody waits for another's refresh.
+pub const REFRESH_TAKES: Duration = Duration::from_secs(1);
 /// Longer than a refresh can take, requests and commit included.
 const LEASE: Duration = Duration::from_secs(30);
-
-/// Our clients at the providers that use OAuth.
-#[derive(Debug, Clone, Default)]
-pub struct OauthClients(BTreeMap<ProviderKind, Arc<OauthClient>>);
-
-impl OauthClients {
-    /// One more provider.
-    #[must_use]
-    pub fn with(mut self, client: OauthClient) -> Self {
-        self.0.insert(client.settings().provider, Arc::new(client));
-        self
-    }
-
-    /// Our client at a provider; `None` where the operator has set none up.
-    pub fn get(&self, provider: ProviderKind) -> Option<&OauthClient> {
-        self.0.get(&provider).map(AsRef::as_ref)
-    }
-}
 
 /// Keeps access tokens good.
 #[derive(Clone)]
@@ -154,18 +141,24 @@ impl Tokens {
     pub async fn refresh(&self, claim: &Claim, connection: &Connection) -> Result<Access, TokenError> {
         let id = connection.id;
         let tx = self.store.read(scope(connection.organization_id)).await?;
-        let held = grants::load(&tx, id).await?;
-        let sent = vault::open(&tx, &self.ring, id, SecretField::RefreshToken).await?;
-        drop(tx);
-        let (Some(held), Some(sent)) = (held, sent) else {
+        let Some(held) = grants::load(&tx, id).await? else {
             return Ok(Access::Failed(no_token()));
         };
         if held.access_expires_at > self.clock.now().plus(AHEAD) {
             return Ok(Access::Ready { until: held.access_expires_at });
         }
-        let Some(client) = self.clients.get(connection.settings.provider) else {
+        if let Some(subject) = &held.subject {
+            drop(tx);
+            return self.act(claim, connection, &held, subject).await;
+        }
+        let Some(sent) = vault::open(&tx, &self.ring, id, SecretField::RefreshToken).await? else {
+            return Ok(Access::Failed(no_token()));
+        };
+        let (provider, client_id) = (connection.settings.provider, held.client_id.as_deref());
+        let Some(client) = self.clients.of_grant(&tx, &self.ring, provider, client_id).await? else {
             return Ok(Access::Failed(no_client()));
         };
+        drop(tx);
         // no transaction is open while the provider is asked
         let asked_at = self.clock.now();
         match client.refresh(&sent.secret, asked_at).await {
@@ -174,14 +167,14 @@ impl Tokens {
                 Ok(Access::Ready { until })
             }
             Err(error) if error.problem == Problem::AccessRevoked => {
-                self.end(claim, connection, sent.generation, error).await
+                self.end(claim, connection, &Proof::RefreshToken(sent.generation), error).await
             }
             Err(error) => Ok(Access::Failed(error)),
         }
     }
 
     /// Stores new tokens, before anybody uses them.
-    async fn keep(
+    pub(crate) async fn keep(
         &self,
         claim: &Claim,
         id: ConnectionId,
@@ -191,39 +184,68 @@ impl Tokens {
     ) -> Result<Timestamp, TokenError> {
         let now = self.clock.now();
         let tx = self.begin(claim.organization_id).await?;
-        let scopes = if granted.scopes.is_empty() { held.scopes.clone() } else { granted.scopes.clone() };
-        let stored = store_grant(&tx, &self.ring, id, &granted, scopes, (asked_at, now)).await?;
+        let terms = Terms {
+            scopes: if granted.scopes.is_empty() { held.scopes.clone() } else { granted.scopes.clone() },
+            client_id: held.client_id.clone(),
+            subject: held.subject.clone(),
+        };
+        let stored = store_grant(&tx, &self.ring, id, &granted, terms, (asked_at, now)).await?;
+        let entry = AuditEntry {
+            id: self.rng.uuid(now),
+            at: now,
+            actor: "calfleet".to_owned(),
+            action: "secret.refresh".to_owned(),
+            target_kind: "connection".to_owned(),
+            target: Some(id.0),
+            detail: Some(json!({ "client": held.client_id })),
+        };
+        audit::record(&tx, &entry).await?;
         work::fence(&tx, claim, LEASE, now).await?;
         tx.commit().await?;
         Ok(stored)
     }
 
-    /// The provider's refusal, if it was about the refresh token that is stored.
-    async fn end(
+    /// The provider's refusal, if it was about what is stored.
+    pub(crate) async fn end(
         &self,
         claim: &Claim,
         connection: &Connection,
-        generation: i64,
+        proof: &Proof,
         error: DriverError,
     ) -> Result<Access, TokenError> {
         let now = self.clock.now();
         let tx = self.begin(claim.organization_id).await?;
-        let stored = vault::open(&tx, &self.ring, connection.id, SecretField::RefreshToken).await?;
-        if stored.is_none_or(|stored| stored.generation != generation) {
+        if !self.is_stored(&tx, connection, proof).await? {
             tx.rollback().await?;
-            return Ok(Access::Busy); // another token was stored meanwhile: the refusal was about the old one
+            return Ok(Access::Busy); // another one was stored meanwhile: the refusal was about the old one
         }
         let evidence = json!({
             "operation": error.operation, "problem": error.problem.code(), "at": now.0,
         });
         let text = error.problem.to_string();
         let problem = LastProblem { code: error.problem.code().to_owned(), text, at: now };
-        connections::set_state(&tx, connection.id, ConnectionState::NeedsReauth, now).await?;
-        connections::set_problem(&tx, connection.id, Some(&problem), now).await?;
+        let stored = connections::load(&tx, connection.id).await?;
+        if stored.is_some_and(|stored| stored.state != ConnectionState::Disconnected) {
+            connections::set_state(&tx, connection.id, ConnectionState::NeedsReauth, now).await?;
+            connections::set_problem(&tx, connection.id, Some(&problem), now).await?;
+        }
         grants::end(&tx, connection.id, &evidence).await?;
         work::fence(&tx, claim, LEASE, now).await?;
         tx.commit().await?;
         Ok(Access::Ended(error))
+    }
+
+    async fn is_stored(&self, tx: &Tx, connection: &Connection, proof: &Proof) -> Result<bool, TokenError> {
+        match proof {
+            Proof::RefreshToken(generation) => {
+                let stored = vault::open(tx, &self.ring, connection.id, SecretField::RefreshToken).await?;
+                Ok(stored.is_some_and(|stored| stored.generation == *generation))
+            }
+            Proof::Key { name, secret_id } => {
+                let (at, kind) = (connection.settings.provider, ClientKind::ServiceAccount);
+                Ok(provider_clients::has_secret(tx, at, kind, name, *secret_id).await?)
+            }
+        }
     }
 
     /// The provider's API refused the access token: it is not used again.
@@ -255,6 +277,22 @@ impl Tokens {
     }
 }
 
+/// What was shown to the provider when it refused.
+pub(crate) enum Proof {
+    /// The refresh token of that generation.
+    RefreshToken(i64),
+    /// A service account's key.
+    Key { name: String, secret_id: Uuid },
+}
+
+/// What was granted, to whom, for whom.
+pub(crate) struct Terms {
+    pub(crate) scopes: BTreeSet<String>,
+    pub(crate) client_id: Option<String>,
+    /// The person whom a service account stands in for.
+    pub(crate) subject: Option<String>,
+}
+
 /// Seals what was granted and notes how long it lasts; until when the access token is good. `asked_at` is from before
 /// the request: a token's life begins no later.
 pub(crate) async fn store_grant(
@@ -262,7 +300,7 @@ pub(crate) async fn store_grant(
     ring: &KeyRing,
     id: ConnectionId,
     granted: &oauth::Grant,
-    scopes: std::collections::BTreeSet<String>,
+    terms: Terms,
     (asked_at, now): (Timestamp, Timestamp),
 ) -> Result<Timestamp, VaultError> {
     if let Some(refresh) = &granted.refresh_token {
@@ -270,10 +308,12 @@ pub(crate) async fn store_grant(
     }
     vault::seal(tx, ring, id, SecretField::AccessToken, &granted.access_token, now).await?;
     let grant = Grant {
-        scopes,
+        scopes: terms.scopes,
         access_expires_at: asked_at.plus(granted.expires_in),
         refreshed_at: now,
         refresh_expires_at: granted.refresh_expires_in.map(|life| asked_at.plus(life)),
+        client_id: terms.client_id,
+        subject: terms.subject,
     };
     grants::put(tx, id, &grant).await?;
     Ok(grant.access_expires_at)
@@ -315,8 +355,8 @@ fn no_token() -> DriverError {
     )
 }
 
-fn no_client() -> DriverError {
-    let reason = "no client id is configured".to_owned();
+pub(crate) fn no_client() -> DriverError {
+    let reason = "the client of this authorization is not configured any more".to_owned();
     DriverError::new(
         "refresh the token",
         calfleet_domain::failure::FailureClass::Permanent,

@@ -79,6 +79,7 @@ async fn look(config: &Config, findings: &mut Findings) {
         Err(error) => findings.bad("master keys", format!("{error:#}")),
     }
     look_at_queue(config, findings).await;
+    findings.good("notifications", told(config));
     match calfleet_migrations::pending(&config.database.url).await {
         Ok(pending) if pending.is_empty() => {
             findings.good("database", "answers, and its schema is up to date");
@@ -91,6 +92,26 @@ async fn look(config: &Config, findings: &mut Findings) {
         Err(error) => {
             findings.failed("database", "see that database.url is right and the server runs", &error);
         }
+    }
+}
+
+/// Whether providers can tell of changes.
+fn told(config: &Config) -> String {
+    let sync = &config.sync;
+    match &config.api.public_url {
+        None => format!(
+            "calendars are polled only, every {}, because api.public_url is not set: set it to the https address at which providers reach this installation, and Google and Microsoft tell of changes at once",
+            humantime::format_duration(sync.poll_interval)
+        ),
+        Some(url) if url.scheme() != "https" => format!(
+            "api.public_url is {url}: Google and Microsoft tell of changes to https addresses only, so calendars are polled every {}",
+            humantime::format_duration(sync.poll_interval)
+        ),
+        Some(url) => format!(
+            "providers are asked to tell {url} of changes; who does is polled every {} beside, the others every {}",
+            humantime::format_duration(sync.watched_poll_interval.max(sync.poll_interval)),
+            humantime::format_duration(sync.poll_interval)
+        ),
     }
 }
 

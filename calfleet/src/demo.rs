@@ -13,6 +13,7 @@ use calfleet_sandbox::{Sandbox, SandboxOptions};
 use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
 use calfleet_scheduler::serve;
 use calfleet_service::connect::ConnectRequest;
+use calfleet_service::sign_in::SignInAccess;
 use calfleet_service::{Actor, overview};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,7 @@ fn config(address: SocketAddr, folder: &std::path::Path, sandbox: &Sandbox) -> a
          api_url = \"{google}/calendar/v3/\"\nauthorize_url = \"{google}/o/oauth2/v2/auth\"\n\
          token_url = \"{google}/token\"\nrevoke_url = \"{google}/revoke\"\n\
          jwks_url = \"{google}/oauth2/v3/certs\"\nissuer = \"{google}\"\n\
+         [sync]\nnotification_spacing = \"250ms\"\n\
          [telemetry]\nlog_filter = \"warn\"\n",
         database = folder.join("demo.db").display(),
         keys = folder.join("keys").display(),
@@ -140,7 +142,13 @@ async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow:
 
 /// Offers the consent page of the simulated Google, and shows what came of it.
 async fn sign_in(parts: Parts, organization: OrganizationId) -> anyhow::Result<()> {
-    let waiting = admin::sign_in::begin(&parts.service, organization, ProviderKind::Google, POLL).await?;
+    let waiting = admin::sign_in::begin(
+        &parts.service,
+        organization,
+        (ProviderKind::Google, SignInAccess::Write),
+        POLL,
+    )
+    .await?;
     print::line("Connect a Google account by its consent page; open")?;
     print::line(&format!("  {}", waiting.begun.authorize_url))?;
     match waiting.finish().await {

@@ -12,6 +12,7 @@ mod admin;
 mod check;
 mod demo;
 mod keys;
+mod limits;
 mod migrate;
 mod parts;
 mod print;

@@ -19,17 +19,21 @@ use calfleet_runtime::config::Config;
 use calfleet_runtime::telemetry::Telemetry;
 use calfleet_scheduler::app::App;
 use calfleet_scheduler::tick::{TickSettings, Ticker};
+use calfleet_service::clients::OauthClients;
 use calfleet_service::drivers::Drivers;
 use calfleet_service::service::SignIn;
-use calfleet_service::tokens::OauthClients;
 use calfleet_service::{Nudge, Service};
 use calfleet_store::{Options, Store};
-use calfleet_worker::jobs::{self, RefreshToken, SyncConnection};
+use calfleet_worker::jobs::{
+    self, PushOutbox, RefreshToken, RenewWatch, RevokeGrant, SyncConnection, WatchSettings,
+};
+use calfleet_worker::push::PushSettings;
 use calfleet_worker::sync::SyncSettings;
 use calfleet_worker::{Frame, FrameSettings};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
-use crate::keys;
+use crate::{keys, limits};
 
 /// How often the database's clock is compared with the machine's.
 const CLOCK_CHECK: Duration = Duration::from_mins(1);
@@ -39,6 +43,14 @@ const LONGEST_SYNC: Duration = Duration::from_mins(20);
 
 /// A refresh is one request of at most 15 s.
 const LONGEST_REFRESH: Duration = Duration::from_mins(1);
+/// A run of `push` that takes longer is ended: its turn is over long before.
+const LONGEST_PUSH: Duration = Duration::from_mins(10);
+
+/// A watch is stopped and begun by one request each, of at most a minute, behind a refresh.
+const LONGEST_RENEWAL: Duration = Duration::from_mins(5);
+
+/// A revocation is one request of at most 15 s, and some stopped watches; the rest is our own database.
+const LONGEST_REVOKE: Duration = Duration::from_mins(5);
 
 /// The parts of a program.
 #[derive(Debug, Clone)]
@@ -86,7 +98,8 @@ impl Parts {
             endpoints(&config),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&rng),
-        );
+        )
+        .within(limits::budgets(&config, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&rng))?);
         let ring = Arc::new(keys::ring(&config.vault, config.database.is_sqlite())?);
         let service = Service {
             drivers: Drivers::new(store.clone(), ring, Arc::new(accounts)),
@@ -141,6 +154,7 @@ impl Parts {
             service: self.service.clone(),
             queue: self.queue.clone(),
             telemetry: Arc::clone(&self.telemetry),
+            notification_spacing: self.config.sync.notification_spacing,
             draining,
         }
     }
@@ -159,46 +173,92 @@ impl Parts {
 
     /// The worker's frame with all its handlers.
     pub(crate) fn frame(&self) -> Frame {
-        let (work, sync) = (&self.config.work, &self.config.sync);
+        let work = &self.config.work;
         let settings = FrameSettings {
             slots: self.config.worker.slots,
             lease: work.lease,
             renewal: work.renew_every,
             grace: work.drain,
         };
-        let tokens = self.service.tokens();
-        let refresh = RefreshToken {
-            store: self.service.store.clone(),
-            clock: Arc::clone(&self.service.clock),
-            rng: Arc::clone(&self.rng),
-            tokens: tokens.clone(),
-        };
-        let sync = SyncConnection {
-            store: self.service.store.clone(),
-            clock: Arc::clone(&self.service.clock),
-            rng: Arc::clone(&self.rng),
-            drivers: self.service.drivers.clone(),
-            tokens: tokens.clone(),
-            settings: SyncSettings {
-                full_sync_every: sync.full_sync_every,
-                calendars_every: sync.calendars_every,
-                turn_pages: sync.turn_pages,
-                turn_time: sync.turn_time,
-                lease: work.lease,
-                ..SyncSettings::default()
-            },
-        };
         Frame {
             store: self.service.store.clone(),
             queue: self.queue.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             rng: Arc::clone(&self.rng),
-            registry: jobs::Registry::default().with(Kind::Sync, LONGEST_SYNC, sync).with(
-                Kind::Refresh,
-                LONGEST_REFRESH,
-                refresh,
-            ),
+            registry: jobs::Registry::default()
+                .with(Kind::Sync, LONGEST_SYNC, self.sync())
+                .with(Kind::Push, LONGEST_PUSH, self.push())
+                .with(Kind::Refresh, LONGEST_REFRESH, self.refresh())
+                .with(Kind::Watch, LONGEST_RENEWAL, self.watch())
+                .with(Kind::Revoke, LONGEST_REVOKE, self.revoke()),
             settings,
+        }
+    }
+
+    fn sync(&self) -> SyncConnection {
+        let sync = &self.config.sync;
+        SyncConnection {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            settings: SyncSettings {
+                full_sync_every: sync.full_sync_every,
+                calendars_every: sync.calendars_every,
+                turn_pages: sync.turn_pages,
+                turn_time: sync.turn_time,
+                spacing: sync.notification_spacing,
+                watched_poll_interval: sync.watched_poll_interval,
+                watches: self.config.api.public_url.is_some(),
+                lease: self.config.work.lease,
+            },
+        }
+    }
+
+    fn push(&self) -> PushOutbox {
+        PushOutbox {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            settings: PushSettings { lease: self.config.work.lease, ..PushSettings::default() },
+        }
+    }
+
+    fn refresh(&self) -> RefreshToken {
+        RefreshToken {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            tokens: self.service.tokens(),
+        }
+    }
+
+    fn watch(&self) -> RenewWatch {
+        RenewWatch {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            settings: WatchSettings {
+                public_url: self.config.api.public_url.clone(),
+                lifetime: self.config.sync.watch_lifetime,
+                lease: self.config.work.lease,
+            },
+        }
+    }
+
+    fn revoke(&self) -> RevokeGrant {
+        RevokeGrant {
+            store: self.service.store.clone(),
+            clock: Arc::clone(&self.service.clock),
+            rng: Arc::clone(&self.rng),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            lease: self.config.work.lease,
         }
     }
 }
@@ -233,31 +293,61 @@ fn endpoints(config: &Config) -> Endpoints {
 
 /// Our OAuth clients, as far as they are set up.
 fn sign_in(config: &Config, http: &HttpClient) -> anyhow::Result<SignIn> {
-    let google = &config.providers.google;
+    let public = config.api.public_url.as_ref();
     let mut clients = OauthClients::default();
-    if let (false, Some(public)) = (google.client_id.is_empty(), &config.api.public_url) {
-        let settings = OauthSettings {
-            provider: ProviderKind::Google,
-            client_id: google.client_id.clone(),
-            client_secret: google.client_secret.clone(),
-            authorize_url: google.authorize_url.clone(),
-            token_url: google.token_url.clone(),
-            revoke_url: Some(google.revoke_url.clone()),
-            issuer: google.issuer.clone(),
-            jwks_url: google.jwks_url.clone(),
-            redirect_url: public.join("connect/google/callback").context("api.public_url cannot be used")?,
-            // offline: with a refresh token; consent: with one every time, not only the first
-            extra: [("access_type", "offline"), ("prompt", "consent"), ("include_granted_scopes", "true")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec(),
-        };
+    // without a name of our own there, organizations can still bring theirs
+    for settings in [google_client(config, public)?, microsoft_client(config, public)?] {
         clients = clients.with(OauthClient::new(settings, http.clone()));
     }
+    let clients = if public.is_some() { clients } else { clients.without_a_way_back() };
     Ok(SignIn {
         clients,
         return_urls: config.api.return_urls.clone(),
         poll_interval: config.sync.poll_interval,
     })
+}
+
+fn google_client(config: &Config, public: Option<&Url>) -> anyhow::Result<OauthSettings> {
+    let google = &config.providers.google;
+    Ok(OauthSettings {
+        provider: ProviderKind::Google,
+        client_id: google.client_id.clone(),
+        client_secret: google.client_secret.clone(),
+        authorize_url: google.authorize_url.clone(),
+        token_url: google.token_url.clone(),
+        revoke_url: Some(google.revoke_url.clone()),
+        issuer: google.issuer.clone(),
+        jwks_url: google.jwks_url.clone(),
+        redirect_url: callback(public, &google.token_url, ProviderKind::Google)?,
+        // offline: with a refresh token; consent: with one every time, not only the first
+        extra: [("access_type", "offline"), ("prompt", "consent"), ("include_granted_scopes", "true")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+    })
+}
+
+fn microsoft_client(config: &Config, public: Option<&Url>) -> anyhow::Result<OauthSettings> {
+    let microsoft = &config.providers.microsoft;
+    Ok(OauthSettings {
+        provider: ProviderKind::Microsoft,
+        client_id: microsoft.client_id.clone(),
+        client_secret: microsoft.client_secret.clone(),
+        authorize_url: microsoft.authorize_url.clone(),
+        token_url: microsoft.token_url.clone(),
+        // Microsoft has none: people take a grant back on a page of theirs
+        revoke_url: None,
+        issuer: microsoft.issuer.clone(),
+        jwks_url: microsoft.jwks_url.clone(),
+        redirect_url: callback(public, &microsoft.token_url, ProviderKind::Microsoft)?,
+        // else it takes whoever is signed in to the browser, who need not be the one that is meant
+        extra: vec![("prompt".to_owned(), "select_account".to_owned())],
+    })
+}
+
+/// Where people come back to; without a public address some other one, which is never sent.
+fn callback(public: Option<&Url>, never_sent: &Url, provider: ProviderKind) -> anyhow::Result<Url> {
+    let Some(public) = public else { return Ok(never_sent.clone()) };
+    public.join(&format!("connect/{provider}/callback")).context("api.public_url cannot be used")
 }
 
 /// The queue as the bell of the tick.

@@ -32,9 +32,16 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         sample::fill(&sandbox, arguments.seed)?;
     }
     if arguments.format.json {
-        print::json(&serde_json::json!({ "url": sandbox.url(), "accounts": sandbox.accounts() }))?;
+        print::json(&serde_json::json!({
+            "url": sandbox.url(),
+            "google": sandbox.google().url(),
+            "microsoft": sandbox.microsoft().url(),
+            "accounts": sandbox.accounts(),
+        }))?;
     } else {
         print::line(&format!("CalDAV and feeds at {0}, its controls at {0}/control/", sandbox.url()))?;
+        print::line(&format!("Google at {}", sandbox.google().url()))?;
+        print::line(&format!("Microsoft at {}", sandbox.microsoft().url()))?;
         for account in sandbox.accounts() {
             print::line(&format!("  user {}  password {}", account.username, account.secret))?;
         }

@@ -1,6 +1,7 @@
 //! The handles that a request handler may touch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use calfleet_queue::Queue;
 use calfleet_runtime::telemetry::Telemetry;
@@ -16,6 +17,8 @@ pub struct App {
     pub queue: Queue,
     /// The measures of this process.
     pub telemetry: Arc<Telemetry>,
+    /// At least so long between the beginnings of two runs of a calendar that notifications ask for.
+    pub notification_spacing: Duration,
     /// Cancelled when this process drains.
     pub draining: CancellationToken,
 }

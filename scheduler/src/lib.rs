@@ -4,6 +4,8 @@
 pub mod api;
 pub mod app;
 mod connect;
+mod intake;
 pub mod loopback;
+mod notifications;
 pub mod serve;
 pub mod tick;

@@ -6,6 +6,8 @@
 mod frame;
 pub mod jobs;
 pub mod outcome;
+pub mod push;
 pub mod sync;
+pub mod watch;
 
 pub use frame::{Frame, FrameError, FrameSettings, run};

@@ -18,12 +18,12 @@ const UNNAMED_THROTTLE: Duration = Duration::from_mins(1);
 /// The longest time a provider can make us wait by one answer; a larger `Retry-After` is a mistake of its own.
 const LONGEST_THROTTLE: Duration = Duration::from_hours(24);
 
-/// How a run of `sync` ended.
+/// How a run of `sync` or `push` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// Every due calendar had its turn; those that failed have a time of their own.
+    /// Everything due had its turn; what failed has a time of its own.
     Finished {
-        /// The least of the calendars' due times.
+        /// The least of these times.
         next: Timestamp,
     },
     /// There is more to do: the slot was given up so that others get one.
@@ -42,10 +42,10 @@ pub enum Ending {
     },
 }
 
-/// When a connection is synced again.
+/// When a connection is worked for again.
 ///
 /// `attempt` counts the failures in a row before this run; `longest` bounds the wait between two attempts.
-pub fn of_sync(ending: &Ending, attempt: u32, longest: Duration, now: Timestamp, rng: &dyn Rng) -> Finish {
+pub fn of_run(ending: &Ending, attempt: u32, longest: Duration, now: Timestamp, rng: &dyn Rng) -> Finish {
     match ending {
         Ending::Finished { next } => Finish::done(*next),
         Ending::Yielded => Finish::done(now),
@@ -127,7 +127,7 @@ mod tests {
     fn a_throttle_is_obeyed_to_the_millisecond_and_is_no_attempt() {
         let asked = FailureClass::Throttled { retry_after: Some(Duration::from_secs(7)) };
 
-        let finish = of_sync(&failed(asked), 2, Duration::ZERO, NOW, &Fixed);
+        let finish = of_run(&failed(asked), 2, Duration::ZERO, NOW, &Fixed);
 
         assert_eq!((finish.next, finish.not_before), (Timestamp(1_007_000), Timestamp(1_007_000)));
         assert_eq!(finish.attempt, 2);
@@ -137,7 +137,7 @@ mod tests {
     fn failures_in_a_row_wait_longer_but_never_end() {
         let waits: Vec<i64> = (0..12)
             .map(|attempt| {
-                of_sync(&failed(FailureClass::Transient), attempt, Duration::ZERO, NOW, &Fixed).next.0 - NOW.0
+                of_run(&failed(FailureClass::Transient), attempt, Duration::ZERO, NOW, &Fixed).next.0 - NOW.0
             })
             .collect();
 
@@ -150,13 +150,13 @@ mod tests {
     fn refused_credentials_hold_the_row_until_somebody_brings_new_ones() {
         let refused = Ending::Refused { problem: "The server refused the password.".to_owned() };
 
-        let finish = of_sync(&refused, 0, Duration::ZERO, NOW, &Fixed);
+        let finish = of_run(&refused, 0, Duration::ZERO, NOW, &Fixed);
 
         assert_eq!((finish.state, finish.next), (WorkState::Held, Timestamp::NEVER));
     }
 
     #[test]
     fn a_given_up_slot_is_asked_for_again_at_once() {
-        assert_eq!(of_sync(&Ending::Yielded, 3, Duration::ZERO, NOW, &Fixed), Finish::done(NOW));
+        assert_eq!(of_run(&Ending::Yielded, 3, Duration::ZERO, NOW, &Fixed), Finish::done(NOW));
     }
 }

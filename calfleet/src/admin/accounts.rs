@@ -6,6 +6,8 @@ use anyhow::Context;
 use calfleet_domain::model::{Authentication, ConflictPolicy, ProviderKind};
 use calfleet_service::connect::{ConnectError, ConnectRequest, Connected};
 use calfleet_service::overview::{self, ConnectionView};
+use calfleet_service::sign_in::SignInAccess;
+use calfleet_service::watching::{Coverage, WatchView};
 use calfleet_service::{Actor, Service};
 use calfleet_store::connections::Bound;
 use secrecy::SecretString;
@@ -39,6 +41,19 @@ pub(crate) enum Connect {
     Google {
         #[command(flatten)]
         whose: Whose,
+        /// Asks for the right to change events too.
+        #[arg(long)]
+        write: bool,
+        #[command(flatten)]
+        format: print::Format,
+    },
+    /// A Microsoft account, personal or of Microsoft 365, in the same way.
+    Microsoft {
+        #[command(flatten)]
+        whose: Whose,
+        /// Asks for the right to change events too.
+        #[arg(long)]
+        write: bool,
         #[command(flatten)]
         format: print::Format,
     },
@@ -88,14 +103,11 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         Connect::Feed { address, options } => {
             (ProviderKind::Feed, address, Authentication::None, None, None, options)
         }
-        Connect::Google { whose, format } => {
-            let organization = whose.find(service, Makes::One).await?;
-            let waiting =
-                sign_in::begin(service, organization, ProviderKind::Google, parts.config.sync.poll_interval)
-                    .await?;
-            // standard output is for the result
-            print::aside(&format!("Open this page in a browser: {}", waiting.begun.authorize_url))?;
-            return say(&waiting.finish().await?, format);
+        Connect::Google { whose, write, format } => {
+            return by_consent(parts, (ProviderKind::Google, access(write)), &whose, format).await;
+        }
+        Connect::Microsoft { whose, write, format } => {
+            return by_consent(parts, (ProviderKind::Microsoft, access(write)), &whose, format).await;
         }
     };
     let request = ConnectRequest {
@@ -116,6 +128,25 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         Err(error) => return Err(error.into()),
     };
     say(&connected, options.format)
+}
+
+fn access(write: bool) -> SignInAccess {
+    if write { SignInAccess::Write } else { SignInAccess::Read }
+}
+
+/// Connects an account whose owner agrees in a browser.
+async fn by_consent(
+    parts: &Parts,
+    wanted: (ProviderKind, SignInAccess),
+    whose: &Whose,
+    format: print::Format,
+) -> anyhow::Result<()> {
+    let service = &parts.service;
+    let organization = whose.find(service, Makes::One).await?;
+    let waiting = sign_in::begin(service, organization, wanted, parts.config.sync.poll_interval).await?;
+    // standard output is for the result
+    print::aside(&format!("Open this page in a browser: {}", waiting.begun.authorize_url))?;
+    say(&waiting.finish().await?, format)
 }
 
 /// Prints what came of connecting.
@@ -152,13 +183,20 @@ pub(super) async fn list(service: &Service, command: &List) -> anyhow::Result<()
     for view in &views {
         print::line(&format!("{}  {}  {}", view.id, view.provider, view.label))?;
         print::line(&format!("  {}", view.status.message))?;
-        let rows: Vec<[String; 6]> = view.calendars.iter().map(|calendar| row(calendar, service)).collect();
-        print::table(["  CALENDAR", "NAME", "ACCESS", "STATE", "PROVEN FRESH", "PROBLEM"], &rows)?;
+        if view.watched.eligible > 0 {
+            let Coverage { proven, eligible } = view.watched;
+            print::line(&format!("  Its provider tells of changes in {proven} of {eligible} calendars."))?;
+        }
+        let rows: Vec<[String; 7]> = view.calendars.iter().map(|calendar| row(calendar, service)).collect();
+        print::table(
+            ["  CALENDAR", "NAME", "ACCESS", "STATE", "PROVEN FRESH", "CHANGES ARE", "PROBLEM"],
+            &rows,
+        )?;
     }
     Ok(())
 }
 
-fn row(calendar: &overview::CalendarView, service: &Service) -> [String; 6] {
+fn row(calendar: &overview::CalendarView, service: &Service) -> [String; 7] {
     let fresh = calendar
         .fresh_at
         .map_or_else(|| "not yet".to_owned(), |at| format!("{} s ago", service.now().since(at).as_secs()));
@@ -168,8 +206,21 @@ fn row(calendar: &overview::CalendarView, service: &Service) -> [String; 6] {
         calendar.access.to_owned(),
         calendar.state.to_owned(),
         fresh,
+        changes(calendar.watch.as_ref(), service),
         calendar.problem.clone().or_else(|| calendar.waiting.clone()).unwrap_or_default(),
     ]
+}
+
+/// How changes come in: told, with the age of the last proof of that, or polled for, with the reason.
+fn changes(watch: Option<&WatchView>, service: &Service) -> String {
+    match watch {
+        None => "polled".to_owned(),
+        Some(WatchView { reason: Some(reason), .. }) => format!("polled: {reason}"),
+        Some(WatchView { notified_at: Some(at), .. }) => {
+            format!("told, last {} s ago", service.now().since(*at).as_secs())
+        }
+        Some(_) => "told".to_owned(),
+    }
 }
 
 fn mail_address(address: &str) -> Option<String> {
@@ -177,7 +228,7 @@ fn mail_address(address: &str) -> Option<String> {
 }
 
 /// The secret: typed without echo on a terminal, else the first line of standard input.
-fn read_secret(prompt: &str) -> anyhow::Result<SecretString> {
+pub(super) fn read_secret(prompt: &str) -> anyhow::Result<SecretString> {
     let stdin = std::io::stdin();
     let text = if stdin.is_terminal() {
         rpassword::prompt_password(prompt)?
@@ -192,4 +243,15 @@ fn read_secret(prompt: &str) -> anyhow::Result<SecretString> {
     let secret = text.lines().next().unwrap_or_default();
     anyhow::ensure!(!secret.is_empty(), "no secret was given; type it, or pipe it into standard input");
     Ok(SecretString::from(secret))
+}
+
+/// A whole document of secrets from standard input, such as a key file.
+pub(super) fn read_document() -> anyhow::Result<SecretString> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LONGEST_SECRET)
+        .read_to_string(&mut text)
+        .context("read the key file from standard input")?;
+    anyhow::ensure!(!text.trim().is_empty(), "no key file was given; pipe it into standard input");
+    Ok(SecretString::from(text))
 }

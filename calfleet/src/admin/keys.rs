@@ -1,7 +1,7 @@
 //! `admin rotate-keys`.
 
 use calfleet_service::Service;
-use calfleet_store::{Priority, Scope, organizations, vault};
+use calfleet_store::{Priority, Scope, organizations, provider_clients, vault};
 
 use crate::print;
 
@@ -33,6 +33,9 @@ pub(super) async fn rotate(service: &Service, command: &RotateKeys) -> anyhow::R
             }
             sealed += some;
         }
+        let tx = service.store.begin(Scope::Organization(organization), Priority::Background).await?;
+        sealed += provider_clients::rotate(&tx, ring).await?;
+        tx.commit().await?;
     }
     if command.format.json {
         return print::json(&serde_json::json!({ "sealed": sealed, "key": ring.current() }));

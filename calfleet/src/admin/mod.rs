@@ -14,10 +14,14 @@ use crate::parts::Parts;
 use crate::print;
 
 mod accounts;
+mod client;
 mod connection;
+mod disconnect;
 mod events;
+mod import;
 pub(crate) mod key;
 mod keys;
+mod organization;
 mod progress;
 pub(crate) mod sign_in;
 
@@ -37,6 +41,8 @@ pub(crate) enum Command {
     Pause(connection::Named),
     /// Let a connection's jobs run again.
     Resume(connection::Named),
+    /// Disconnect an account: it stops at once, its provider is told, its secrets are erased.
+    Disconnect(disconnect::Disconnect),
     /// Confirm deletions that wait because they would empty much of a calendar.
     ApproveSweep(connection::ApproveSweep),
     /// Print events or their instances.
@@ -45,6 +51,14 @@ pub(crate) enum Command {
     Progress(progress::Progress),
     /// Seal all secrets again with the first of `vault.keys`; the old keys can go when it has ended.
     RotateKeys(keys::RotateKeys),
+    /// Make and list organizations, and say what they allow.
+    #[command(subcommand)]
+    Organization(organization::Organization),
+    /// Set, list and remove OAuth clients and service accounts that organizations bring of their own.
+    #[command(subcommand)]
+    Client(client::Client),
+    /// Connect accounts that a service account acts for, from a file; without --apply it only says what it would do.
+    ImportConnections(import::ImportConnections),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Key),
@@ -69,15 +83,24 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::Sync(command) => connection::sync(service, &command).await,
         Command::Pause(command) => connection::pause(service, &command).await,
         Command::Resume(command) => connection::resume(service, &command).await,
+        Command::Disconnect(command) => disconnect::run(service, &command).await,
         Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
         Command::Events(command) => events::run(service, &command).await,
         Command::Progress(command) => progress::run(service, &command).await,
         Command::RotateKeys(command) => keys::rotate(service, &command).await,
+        Command::Organization(command) => organization::run(service, &command).await,
+        Command::Client(command) => client::run(service, &command).await,
+        Command::ImportConnections(command) => import::run(service, &command).await,
         Command::Key(command) => key::run(service, &command).await,
     }
 }
 
 impl Whose {
+    /// The organization of that name or id.
+    fn named(organization: &str) -> Self {
+        Self { organization: Some(organization.to_owned()) }
+    }
+
     /// The organization meant; with `makes`, one is made when there is none of that name.
     pub(crate) async fn find(&self, service: &Service, makes: Makes) -> anyhow::Result<OrganizationId> {
         let tx = service.store.read(Scope::Fleet).await?;

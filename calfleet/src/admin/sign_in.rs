@@ -1,4 +1,4 @@
-//! `admin connect google`: a sign-in in the operator's own browser.
+//! `admin connect google` and `admin connect microsoft`: a sign-in in the operator's own browser.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use calfleet_domain::model::{OrganizationId, ProviderKind};
 use calfleet_scheduler::loopback::Loopback;
 use calfleet_service::connect::Connected;
 use calfleet_service::service::SignIn;
-use calfleet_service::sign_in::{BeginSignIn, Begun};
+use calfleet_service::sign_in::{BeginSignIn, Begun, SignInAccess};
 use calfleet_service::{Actor, Service};
 
 /// A sign-in that waits for the person in front of the browser.
@@ -25,7 +25,7 @@ pub(crate) struct Waiting {
 pub(crate) async fn begin(
     service: &Service,
     organization_id: OrganizationId,
-    provider: ProviderKind,
+    (provider, access): (ProviderKind, SignInAccess),
     poll_interval: Duration,
 ) -> anyhow::Result<Waiting> {
     let loopback = Loopback::listen().await?;
@@ -33,7 +33,8 @@ pub(crate) async fn begin(
     let return_urls = vec![return_url.clone()];
     let sign_in = SignIn { return_urls, poll_interval, ..service.sign_in.as_ref().clone() };
     let service = Service { sign_in: Arc::new(sign_in), ..service.clone() };
-    let wanted = BeginSignIn { organization_id, user_id: None, provider, return_url, connection_id: None };
+    let (user_id, connection_id) = (None, None);
+    let wanted = BeginSignIn { organization_id, user_id, provider, access, return_url, connection_id };
     let begun = service.begin_sign_in(&wanted).await?;
     Ok(Waiting { service, organization_id, loopback, begun })
 }

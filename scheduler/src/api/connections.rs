@@ -48,6 +48,7 @@ pub(super) async fn read_calendar(
     Path(text): Path<String>,
 ) -> Result<Json<CalendarView>, Problem> {
     let id: CalendarId = id("id", &text)?;
-    let view = overview::calendar(&app.service.store, reader.organization_id, id).await;
+    let service = &app.service;
+    let view = overview::calendar(&service.store, reader.organization_id, id, service.now()).await;
     view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("calendar"))
 }

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use calfleet_runtime::config::api::ApiConfig;
 use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
@@ -15,6 +15,7 @@ use crate::app::App;
 
 mod auth;
 mod connections;
+mod disconnect;
 mod events;
 pub mod health;
 mod parameters;
@@ -32,8 +33,9 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .layer(TimeoutLayer::new(config.timeout));
     let api = Router::new()
         .route("/connections", get(connections::list))
-        .route("/connections/{id}", get(connections::read))
+        .route("/connections/{id}", get(connections::read).delete(disconnect::connection))
         .route("/connections/{ticket}/confirm", post(sign_in::confirm))
+        .route("/calendar/{provider}", delete(disconnect::of_provider))
         .route("/calendar/{provider}/connect", post(sign_in::begin))
         .route("/calendars/{id}", get(connections::read_calendar))
         .route("/events", get(events::list))
@@ -44,6 +46,7 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .route("/connect/{provider}/callback", get(crate::connect::callback))
+        .merge(crate::notifications::routes(&app))
         .merge(health::routes())
         .fallback(async || Problem::no_route())
         .layer(limits)

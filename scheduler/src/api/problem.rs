@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use calfleet_domain::model::ConnectionId;
 use serde::Serialize;
 
 /// One clear error: what is wrong and what to do about it.
@@ -21,12 +22,29 @@ pub struct Problem {
     /// The parameter or field it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// The connections that the request could mean.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    connections: Vec<Candidate>,
+}
+
+/// A connection that a request could mean.
+#[derive(Debug, Clone, Serialize)]
+struct Candidate {
+    id: ConnectionId,
+    label: String,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>) -> Self {
         let kind = format!("urn:calfleet:problem:{code}");
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), field: None }
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+            connections: Vec::new(),
+        }
     }
 
     /// No such thing, or it belongs to somebody else: both are answered alike.
@@ -68,6 +86,14 @@ impl Problem {
     /// Something that somebody else began.
     pub fn not_yours(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "not_yours", "Not permitted", detail)
+    }
+
+    /// There are several, and the request does not say which.
+    pub fn several<'a>(connections: impl Iterator<Item = (ConnectionId, &'a String)>) -> Self {
+        let connections = connections.map(|(id, label)| Candidate { id, label: label.clone() }).collect();
+        let detail = "There are several connections; name one by its id, with DELETE /connections/{id}.";
+        let problem = Self::new(StatusCode::CONFLICT, "several_connections", "Several connections", detail);
+        Self { connections, ..problem }
     }
 
     /// What was asked for cannot be done, for a reason that a person can act on.

@@ -9,7 +9,7 @@ use calfleet_domain::model::{ConnectionId, ProviderKind, UserId};
 use calfleet_service::Actor;
 use calfleet_service::connect::ConnectError;
 use calfleet_service::overview::{self, ConnectionView};
-use calfleet_service::sign_in::{BeginSignIn, SignInError};
+use calfleet_service::sign_in::{BeginSignIn, SignInAccess, SignInError};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -25,6 +25,9 @@ pub(super) struct Begin {
     return_url: Url,
     user_id: Option<UserId>,
     connection_id: Option<ConnectionId>,
+    /// `read`, the default, or `write`.
+    #[serde(default)]
+    access: SignInAccess,
 }
 
 /// A sign-in that has begun.
@@ -53,6 +56,7 @@ pub(super) async fn begin(
             provider,
             return_url: wanted.return_url,
             connection_id: wanted.connection_id,
+            access: wanted.access,
         })
         .await
         .map_err(problem)?;

@@ -1,6 +1,10 @@
 //! The registry: which handler does which kind of work.
 
+mod account;
+mod push_outbox;
 mod refresh_token;
+mod renew_watch;
+mod revoke_grant;
 mod sync_connection;
 
 use std::collections::HashMap;
@@ -12,7 +16,10 @@ use async_trait::async_trait;
 use calfleet_domain::job::{Claim, Finish, Kind};
 use calfleet_store::StoreError;
 
+pub use push_outbox::PushOutbox;
 pub use refresh_token::RefreshToken;
+pub use renew_watch::{RenewWatch, WatchSettings};
+pub use revoke_grant::RevokeGrant;
 pub use sync_connection::SyncConnection;
 
 /// Does one kind of work. It reads the state afresh, may run twice, and the second run changes nothing.

@@ -10,7 +10,7 @@ use calfleet_service::tokens::{Access, TokenError, Tokens};
 use calfleet_store::{Scope, Store, StoreError, connections};
 
 use super::Handler;
-use crate::outcome::{Ending, LONGEST_BACKOFF, of_sync};
+use crate::outcome::{Ending, LONGEST_BACKOFF, of_run};
 
 /// The handler of `refresh`.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Handler for RefreshToken {
             Ok(Access::Failed(error)) => {
                 tracing::info!(error = %error, class = error.class.as_str(), "a token could not be refreshed");
                 let ending = Ending::Failed { class: error.class, problem: error.problem.to_string() };
-                Ok(of_sync(&ending, claim.attempt, LONGEST_BACKOFF, now(), self.rng.as_ref()))
+                Ok(of_run(&ending, claim.attempt, LONGEST_BACKOFF, now(), self.rng.as_ref()))
             }
             Err(TokenError::Store(error)) => Err(error),
             Err(TokenError::Vault(error)) => {
@@ -60,7 +60,7 @@ impl Handler for RefreshToken {
                     "The stored credentials could not be opened; the operator has to look at the keys.";
                 let class = calfleet_domain::failure::FailureClass::Transient;
                 let ending = Ending::Failed { class, problem: problem.to_owned() };
-                Ok(of_sync(&ending, claim.attempt, LONGEST_BACKOFF, now(), self.rng.as_ref()))
+                Ok(of_run(&ending, claim.attempt, LONGEST_BACKOFF, now(), self.rng.as_ref()))
             }
         }
     }

@@ -1,26 +1,23 @@
 //! The job `sync`: brings the calendars of one connection up to date with its provider.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
-use calfleet_domain::failure::FailureClass;
-use calfleet_domain::job::{Claim, Finish, WorkState};
-use calfleet_domain::model::{ConnectionId, ConnectionState, RunId};
+use calfleet_domain::job::{Claim, Finish};
+use calfleet_domain::model::RunId;
 use calfleet_providers::driver::Driver;
 use calfleet_service::drivers::{Drivers, OpenError};
-use calfleet_service::tokens::{Access, TokenError, Tokens};
+use calfleet_service::tokens::{TokenError, Tokens};
 use calfleet_store::connections::{self, Connection};
 use calfleet_store::runs::{self, Run};
-use calfleet_store::{LastProblem, Priority, Scope, Store, StoreError, work};
+use calfleet_store::{Priority, Scope, Store, StoreError, watches, work};
 
 use super::Handler;
-use crate::outcome::{Ending, of_sync};
+use super::account::{self, Opened};
+use crate::outcome::{Ending, of_run};
 use crate::sync::{self, Report, Sync, SyncSettings};
-
-/// How long a sync waits for somebody else's refresh.
-const REFRESH_TAKES: Duration = Duration::from_secs(1);
+use crate::watch::{self, LATEST_NOTIFICATION};
 
 /// The handler of `sync`.
 #[derive(Debug)]
@@ -44,46 +41,24 @@ impl Handler for SyncConnection {
     #[tracing::instrument(name = "job.sync_connection", skip_all, fields(connection.id = %claim.key.target))]
     async fn run(&self, claim: &Claim) -> Result<Finish, StoreError> {
         let started_at = self.clock.now();
-        let id = ConnectionId(claim.key.target);
-        let scope = Scope::Organization(claim.organization_id);
-        let connection = {
-            let tx = self.store.read(scope).await?;
-            connections::load(&tx, id).await?
+        let connection = match account::connection(&self.store, claim).await? {
+            Ok(connection) => connection,
+            Err(finish) => return Ok(finish),
         };
-        let Some(connection) = connection else {
-            return Ok(Finish::done(Timestamp::NEVER)); // disconnected meanwhile
-        };
-        if let Some(finish) = at_rest(connection.state) {
-            return Ok(finish);
-        }
-        let opened = match self.tokens.ensure(&connection).await {
-            Ok(Access::Ready { .. }) => self.drivers.open(&connection).await,
-            // Somebody refreshes it just now: a moment, and no attempt.
-            Ok(Access::Busy) => {
-                let next = started_at.plus(REFRESH_TAKES);
-                return Ok(Finish { attempt: claim.attempt, ..Finish::done(next) });
-            }
-            Ok(Access::Ended(_)) => {
-                return Ok(Finish { state: WorkState::Held, ..Finish::done(Timestamp::NEVER) });
-            }
-            Ok(Access::Failed(error)) => Err(OpenError::Driver(error)),
-            Err(TokenError::Store(error)) => return Err(error),
-            Err(TokenError::Vault(error)) => Err(OpenError::Vault(error)),
-        };
-        let (report, requests) = match opened {
-            Ok(driver) => {
+        let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
+            Opened::Ready(driver) => {
                 let report = self.sync(claim, &connection, driver.as_ref()).await?;
                 if report.has_refused_token {
                     self.distrust(&connection).await?;
                 }
                 (report, driver.requests_sent())
             }
-            Err(OpenError::Store(error)) => return Err(error),
-            Err(error) => (self.unopened(claim, &connection, error).await?, 0),
+            Opened::Later(finish) => return Ok(finish),
+            Opened::Unusable(error) => (self.unopened(claim, &connection, error).await?, 0),
         };
         self.record(claim, &connection, &report, started_at, requests).await?;
         let longest = connection.settings.poll_interval;
-        Ok(of_sync(&report.ending, claim.attempt, longest, self.clock.now(), self.rng.as_ref()))
+        Ok(of_run(&report.ending, claim.attempt, longest, self.clock.now(), self.rng.as_ref()))
     }
 }
 
@@ -121,31 +96,17 @@ impl SyncConnection {
         connection: &Connection,
         error: OpenError,
     ) -> Result<Report, StoreError> {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a connection's driver could not be opened");
         let now = self.clock.now();
-        let (class, code, text) = match error {
-            OpenError::Driver(error) => (error.class, error.problem.code(), error.problem.to_string()),
-            OpenError::Url(_) | OpenError::Capabilities(_) => (
-                FailureClass::Permanent,
-                "unusable_account",
-                "What is stored of this account cannot be used; connect it again.".to_owned(),
-            ),
-            OpenError::Store(_) | OpenError::Vault(_) => (
-                FailureClass::Transient,
-                "vault_closed",
-                "The stored credentials could not be opened; the operator has to look at the keys."
-                    .to_owned(),
-            ),
-        };
-        let problem = LastProblem { code: code.to_owned(), text: text.clone(), at: now };
+        let (class, problem) = account::unusable(error, now);
         let scope = Scope::Organization(connection.organization_id);
         let tx = self.store.begin(scope, Priority::Background).await?;
         connections::set_problem(&tx, connection.id, Some(&problem), now).await?;
         work::fence(&tx, claim, self.settings.lease, now).await?;
         tx.commit().await?;
-        let ending = Ending::Failed { class, problem: text.clone() };
-        let failure = Some(sync::Failure { class, problem: text });
-        Ok(Report { ending, counts: sync::Counts::default(), failure, has_refused_token: false })
+        let ending = Ending::Failed { class, problem: problem.text.clone() };
+        let failure = Some(sync::Failure { class, problem: problem.text });
+        let counts = sync::Counts::default();
+        Ok(Report { ending, counts, failure, has_refused_token: false, found: Vec::new() })
     }
 
     /// A run that changed something or failed leaves a row; a poll without change does not.
@@ -178,18 +139,11 @@ impl SyncConnection {
         let scope = Scope::Organization(connection.organization_id);
         let tx = self.store.begin(scope, Priority::Background).await?;
         runs::record(&tx, &[run]).await?;
+        let doubted = watches::doubt(&tx, &report.found, finished_at).await?;
         work::fence(&tx, claim, self.settings.lease, finished_at).await?;
+        let at = finished_at.plus(LATEST_NOTIFICATION);
+        let asks = doubted.into_iter().map(|calendar| watch::ask(connection, calendar, at));
+        work::ask(&tx, &asks.collect::<Vec<_>>()).await?;
         tx.commit().await
-    }
-}
-
-/// What becomes of the row of a connection that is not to be synced.
-fn at_rest(state: ConnectionState) -> Option<Finish> {
-    let finish = Finish::done(Timestamp::NEVER);
-    match state {
-        ConnectionState::Active => None,
-        ConnectionState::Paused => Some(Finish { state: WorkState::Paused, ..finish }),
-        ConnectionState::NeedsReauth => Some(Finish { state: WorkState::Held, ..finish }),
-        ConnectionState::Disconnected => Some(finish),
     }
 }

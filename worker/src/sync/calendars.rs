@@ -5,9 +5,10 @@
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::CalendarId;
 use calfleet_store::calendars::{self, ListingChanges};
-use calfleet_store::{Priority, Scope, connections, work};
+use calfleet_store::{Priority, Scope, StoreError, Tx, connections, watches, work};
 
 use super::{Stop, Sync};
+use crate::watch;
 
 impl Sync<'_> {
     /// Whether the provider should be asked which calendars there are.
@@ -25,8 +26,25 @@ impl Sync<'_> {
         let changes = calendars::apply_listing(&tx, self.connection.id, &listed, new_id, now).await?;
         connections::set_calendars_listed(&tx, self.connection.id, now).await?;
         work::fence(&tx, self.claim, self.settings.lease, now).await?;
+        self.ask_for_watches(&tx, &changes, now).await?;
         tx.commit().await?;
         Ok(changes)
+    }
+
+    /// Calendars that came or went are to be watched, or no longer; with them those that nobody looks after.
+    async fn ask_for_watches(
+        &self,
+        tx: &Tx,
+        changes: &ListingChanges,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if !self.settings.watches || !self.driver.capabilities().watches {
+            return Ok(());
+        }
+        let mut calendars = watches::neglected(tx, self.connection.id).await?;
+        calendars.extend(changes.gone.iter().chain(&changes.restored));
+        let asks = calendars.into_iter().map(|calendar| watch::ask(self.connection, calendar, now));
+        work::ask(tx, &asks.collect::<Vec<_>>()).await.map(drop)
     }
 
     pub(super) fn scope(&self) -> Scope {

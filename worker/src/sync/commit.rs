@@ -147,7 +147,7 @@ impl Turn<'_> {
         Ok(Held { rows, bereft, elsewhere })
     }
 
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         tx: &Tx,
         ids: Vec<&ProviderId>,
@@ -225,9 +225,17 @@ impl Turn<'_> {
         // a publisher may ask us to come less often than the connection would
         let asked = self.sync.driver.poll_interval().unwrap_or_default().min(LONGEST_POLL);
         let interval = self.sync.connection.settings.poll_interval.max(asked);
+        let interval = interval.max(self.watched());
         let wait = interval.saturating_sub(self.sync.rng.jitter(interval / 10));
         let wait = if self.state.sweep.is_some() { wait.min(SECOND_LISTING_AFTER) } else { wait };
         self.sync.clock.now().plus(wait)
+    }
+
+    /// How long the calendar's watch can be relied on: as long as it lasts, but a poll looks in now and then, because
+    /// providers drop watches without a word.
+    fn watched(&self) -> Duration {
+        let left = self.watched_until.map(|until| until.since(self.sync.clock.now())).unwrap_or_default();
+        left.min(self.sync.settings.watched_poll_interval)
     }
 
     /// Due as before until this turn has completed a listing, at the next poll from then on.

@@ -1,15 +1,18 @@
 //! The end of a listing: the sweep of what a complete one did not name, and the cursor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{EventId, Listing, ProviderId, RemoteChange, SyncToken};
+use calfleet_domain::model::{Body, EventId, Listing, ProviderId, RemoteChange, SyncToken};
 use calfleet_domain::recurrence::zone::DATA_VERSION;
+use calfleet_domain::recurrence::{Budget, expand};
+use calfleet_providers::driver::Coverage;
 use calfleet_store::apply::{self, Applied, PageWrites, Stamp, Touched};
 use calfleet_store::calendar_sync::SweepInDoubt;
-use calfleet_store::events::{self, Known};
+use calfleet_store::events::{self, Known, StoredRow};
 use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{Tx, occurrences};
+use chrono_tz::Tz;
 
 use super::Stop;
 use super::page::Counts;
@@ -102,7 +105,10 @@ impl Turn<'_> {
         loop {
             let rows = events::known(&tx, self.key.calendar_id, after, KNOWN_AT_ONCE).await?;
             let Some(last) = rows.last() else {
-                self.bereft(&tx, &mut unseen).await?;
+                match self.coverage {
+                    Coverage::Window { from, until } => self.spare(&tx, &mut unseen, from, until).await?,
+                    Coverage::Everything | Coverage::NotEnded => self.bereft(&tx, &mut unseen).await?,
+                }
                 return Ok(unseen);
             };
             after = Some(last.id);
@@ -120,6 +126,34 @@ impl Turn<'_> {
                 }
             }
         }
+    }
+
+    /// Series that reach across the window without an instance in it: nothing in there could have named them. Nor
+    /// could it name the objects of instances outside, which therefore prove nothing.
+    async fn spare(
+        &self,
+        tx: &Tx,
+        unseen: &mut Unseen,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Stop> {
+        let (Some(from), Some(until)) = (from.to_utc(), until.to_utc()) else { return Ok(()) };
+        let one = Budget { instances: 1, ..Budget::default() };
+        let is_outside = |row: &StoredRow| {
+            let series = row.event.event.as_ref().filter(|event| matches!(event.body, Body::Series(_)));
+            series.is_some_and(|event| expand(event, from..until, Tz::UTC, &one).instances.is_empty())
+        };
+        let mut spared = HashSet::new();
+        for some in unseen.missing.chunks(SWEPT_AT_ONCE) {
+            let ids: Vec<&ProviderId> = some.iter().map(|row| &row.provider_id).collect();
+            let rows = events::load_for_page(tx, self.key.calendar_id, &ids).await?;
+            spared.extend(rows.iter().filter(|row| is_outside(row)).map(|row| row.event.id));
+        }
+        let is_spared = |row: &Known| spared.contains(&row.id);
+        let touched = |row: &Known| Touched { id: row.id, lock_version: row.lock_version };
+        unseen.out_of_window.extend(unseen.missing.iter().filter(|row| is_spared(row)).map(touched));
+        unseen.missing.retain(|row| !is_spared(row));
+        Ok(())
     }
 
     /// Series that were named while an instance's own object was not: read singly, they tell whether it still

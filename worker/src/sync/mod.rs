@@ -19,6 +19,7 @@ mod calendars;
 mod collect;
 mod commit;
 mod complete;
+mod confirm;
 mod fetch;
 mod page;
 mod run;
@@ -50,6 +51,10 @@ pub struct SyncSettings {
     pub turn_time: Duration,
     /// At least so long between the beginnings of two runs of a calendar that no person asked for.
     pub spacing: Duration,
+    /// Between two polls of a calendar whose watch has proved alive, where that is longer than the connection's own.
+    pub watched_poll_interval: Duration,
+    /// Whether providers can reach us to tell of changes.
+    pub watches: bool,
     /// How long a lease lasts from a committed page on.
     pub lease: Duration,
 }
@@ -62,6 +67,8 @@ impl Default for SyncSettings {
             turn_pages: 20,
             turn_time: Duration::from_secs(20),
             spacing: Duration::from_secs(10),
+            watched_poll_interval: Duration::from_hours(1),
+            watches: false,
             lease: Duration::from_secs(30),
         }
     }

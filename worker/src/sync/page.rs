@@ -128,7 +128,10 @@ pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circums
     for change in &current {
         match change {
             // Folded into their series before a page is planned.
-            RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Removed { .. } => {}
+            RemoteChange::Instance(_)
+            | RemoteChange::Occurrence { .. }
+            | RemoteChange::Removed { .. }
+            | RemoteChange::Unlisted { .. } => {}
             RemoteChange::Upsert(remote) => planner.shown(remote),
             RemoteChange::Unreadable { provider_id, revision, reason, raw } => {
                 planner.unreadable(provider_id, revision.as_ref(), reason, raw.as_deref());

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::job::Lane;
-use calfleet_domain::model::{CalendarId, ConnectionState};
+use calfleet_domain::model::{CalendarId, ConnectionState, Listing};
 use calfleet_providers::driver::{DriverError, Problem};
 use calfleet_store::calendar_sync::{self, CalendarProblem, CalendarSync, Due, Phase, SyncedCalendar};
+use calfleet_store::watches::Found;
 use calfleet_store::{LastProblem, Priority, StoreError, apply, connections, work};
 
 use super::page::Counts;
@@ -27,6 +28,8 @@ pub struct Report {
     pub failure: Option<Failure>,
     /// Whether it ended because the provider refused the access token.
     pub has_refused_token: bool,
+    /// Calendars in which changes were found that a watch should have told.
+    pub found: Vec<Found>,
 }
 
 /// A failure of the provider, as it is recorded.
@@ -56,6 +59,7 @@ pub async fn connection(sync: Sync<'_>) -> Result<Report, StoreError> {
         has_more: false,
         counts: Counts::default(),
         failure: None,
+        found: Vec::new(),
     };
     let mut has_refused_token = false;
     let ending = match run.work().await {
@@ -69,7 +73,7 @@ pub async fn connection(sync: Sync<'_>) -> Result<Report, StoreError> {
         Err(Stop::Contended) => Ending::Yielded,
     };
     run.note_recovery(&ending).await?;
-    Ok(Report { ending, counts: run.counts, failure: run.failure, has_refused_token })
+    Ok(Report { ending, counts: run.counts, failure: run.failure, has_refused_token, found: run.found })
 }
 
 struct Run<'a> {
@@ -85,6 +89,7 @@ struct Run<'a> {
     has_more: bool,
     counts: Counts,
     failure: Option<Failure>,
+    found: Vec<Found>,
 }
 
 impl Run<'_> {
@@ -198,6 +203,12 @@ impl Run<'_> {
         let (counts, committed) = (turn.counts, turn.committed.clone());
         let (state, due) = (turn.state.clone(), turn.due());
         self.counts.add(counts);
+        if let (Ok(Turned::Complete), Listing::Delta, Some(since)) =
+            (&turned, state.listing, calendar.sync.started_at)
+            && counts.has_changes()
+        {
+            self.found.push(Found { calendar_id: state.calendar_id, since });
+        }
         match turned {
             Ok(Turned::Unchanged) => {
                 self.replace(CalendarSync { due_at: due.next, ..state.clone() });

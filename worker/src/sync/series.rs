@@ -72,7 +72,8 @@ pub(super) fn fold(changes: &[RemoteChange], rows: &HashMap<ProviderId, StoredRo
                 }
                 of_series.push(instance);
             }
-            RemoteChange::Occurrence { .. } => {}
+            // what is no longer shown was read singly by now
+            RemoteChange::Occurrence { .. } | RemoteChange::Unlisted { .. } => {}
             whole => {
                 masters.insert(whole.provider_id());
                 order.push(whole);

@@ -79,6 +79,8 @@ pub(super) struct Turn<'a> {
     pub(super) due_read: Timestamp,
     /// What this turn has done to the time it is due.
     pub(super) waiting: Waiting,
+    /// Until when a watch that proved alive tells of its changes.
+    pub(super) watched_until: Option<Timestamp>,
     /// When it was last proven fresh before this run.
     pub(super) fresh_before: Option<Timestamp>,
     /// Whether the listing under way was begun by an earlier run.
@@ -115,6 +117,7 @@ impl<'a> Turn<'a> {
                 provider_id: calendar.provider_id.clone(),
                 time_zone: calendar.time_zone.clone(),
             },
+            watched_until: calendar.watched_until,
             fresh_before: state.fresh_at,
             is_resumed: calendar.sync.phase == Phase::Fetching || calendar.sync.page_token.is_some(),
             is_first_run: calendar.sync.started_at.is_none(),
@@ -241,7 +244,8 @@ impl<'a> Turn<'a> {
 
     /// Applies what a page says and what it names. `Some` when the turn ends with it.
     async fn take(&mut self, listed: Listed) -> Result<Option<Turned>, Stop> {
-        let Listed { page, to_read, is_spilled, .. } = listed;
+        let Listed { mut page, to_read, is_spilled, .. } = listed;
+        page.changes = self.confirmed(page.changes, &to_read).await?;
         self.state.listing = page.listing;
         self.coverage = page.coverage;
         let (page_token, pending_token) = match page.next {

@@ -17,6 +17,7 @@ use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::Drivers;
 use calfleet_service::{Actor, Nudge, Service};
 use calfleet_store::calendar_sync::{self, Thoroughness};
+use calfleet_store::events;
 use calfleet_store::runs::{self, Run};
 use calfleet_store::vault::KeyRing;
 use calfleet_store::{Options, Priority, Scope, Store, organizations};
@@ -48,6 +49,8 @@ impl Nudge for Bell {
 /// One account, connected, and who works for it.
 #[derive(Debug)]
 pub(crate) struct Fleet<'a> {
+    /// Where the scheduler's API listens.
+    pub(crate) api_port: u16,
     scheduler: Option<Program>,
     worker: Option<Program>,
     pub(crate) database: Database<'a>,
@@ -59,18 +62,9 @@ pub(crate) struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// Connects the account, stops before its import, and starts the programs.
     pub(crate) async fn start(postgres: &'a Postgres, redis: &Redis, account: &Account) -> Self {
-        let migrate = |url: String| async move { Ok(calfleet_migrations::run(&url).await.map(drop)?) };
-        let database = postgres.database(migrate).await.unwrap();
-        let settings = RedisSettings { url: redis.url(), prefix: redis.key_prefix().replace(':', "") };
-        let port = url::Url::parse(&account.url).unwrap().port().unwrap();
-        let service = service(database.url(), &settings, port).await;
-        let organization: OrganizationId = service.id();
-        let scope = Scope::Organization(organization);
-        let tx = service.store.begin(scope, Priority::Interactive).await.unwrap();
-        organizations::create(&tx, "bench", service.now()).await.unwrap();
-        tx.commit().await.unwrap();
         let request = ConnectRequest {
-            organization_id: organization,
+            // given below
+            organization_id: OrganizationId(uuid::Uuid::nil()),
             user_id: None,
             provider: ProviderKind::Caldav,
             address: account.url.clone(),
@@ -81,11 +75,38 @@ impl<'a> Fleet<'a> {
             poll_interval: Duration::from_hours(1),
             conflict_policy: ConflictPolicy::default(),
         };
+        Self::start_with(postgres, redis, request, &[]).await
+    }
+
+    /// The same for any account; a Google one lives where `request.address` says. `settings` are variables of the
+    /// programs' environment.
+    pub(crate) async fn start_with(
+        postgres: &'a Postgres,
+        redis: &Redis,
+        mut request: ConnectRequest,
+        settings: &[(&str, String)],
+    ) -> Self {
+        let migrate = |url: String| async move { Ok(calfleet_migrations::run(&url).await.map(drop)?) };
+        let database = postgres.database(migrate).await.unwrap();
+        let queue = RedisSettings { url: redis.url(), prefix: redis.key_prefix().replace(':', "") };
+        let address = url::Url::parse(&request.address).unwrap();
+        let port = address.port().unwrap();
+        let endpoints = Endpoints { google: address.clone(), ..Endpoints::production().unwrap() };
+        let service = service(database.url(), &queue, port, endpoints).await;
+        let organization: OrganizationId = service.id();
+        request.organization_id = organization;
+        let scope = Scope::Organization(organization);
+        let tx = service.store.begin(scope, Priority::Interactive).await.unwrap();
+        organizations::create(&tx, "bench", service.now()).await.unwrap();
+        tx.commit().await.unwrap();
         let connected = service.connect(&request, &Actor::operator()).await.unwrap();
         let connection = connected.connection.id();
         service.pause(organization, connection, &Actor::operator()).await.unwrap();
-        let (scheduler, worker) = programs(&database.url(), &settings, port).await;
-        Self { scheduler: Some(scheduler), worker: Some(worker), database, service, organization, connection }
+        let mut environment = vec![("CALFLEET__PROVIDERS__GOOGLE__API_URL", address.to_string())];
+        environment.extend_from_slice(settings);
+        let (api_port, scheduler, worker) = programs(&database.url(), &queue, port, &environment).await;
+        let (scheduler, worker) = (Some(scheduler), Some(worker));
+        Self { api_port, scheduler, worker, database, service, organization, connection }
     }
 
     /// Ends the programs; the database stays.
@@ -135,6 +156,23 @@ impl<'a> Fleet<'a> {
         runs::list(&tx, self.connection, 10_000).await.unwrap()
     }
 
+    /// Waits until so many events are stored.
+    pub(crate) async fn holds(&self, events: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let tx = self.service.store.read(Scope::Organization(self.organization)).await.unwrap();
+            let mut live = 0;
+            for calendar in calendar_sync::of_connection(&tx, self.connection).await.unwrap() {
+                live += events::count(&tx, calendar.sync.calendar_id).await.unwrap().live;
+            }
+            if usize::try_from(live).unwrap() >= events {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the change is not stored after half an hour");
+            self.wait(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Lets real time pass.
     pub(crate) async fn wait(&self, time: Duration) {
         self.service.clock.sleep_until(self.service.now().plus(time)).await;
@@ -160,7 +198,7 @@ impl<'a> Fleet<'a> {
     }
 }
 
-async fn service(database: String, settings: &RedisSettings, port: u16) -> Service {
+async fn service(database: String, settings: &RedisSettings, port: u16, endpoints: Endpoints) -> Service {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let store = Store::connect(&Options::new(database)).await.unwrap();
@@ -169,8 +207,7 @@ async fn service(database: String, settings: &RedisSettings, port: u16) -> Servi
         allowed_ports: vec![port],
         ..HttpSettings::default()
     };
-    let accounts =
-        Registry::new(http, Endpoints::production().unwrap(), Arc::clone(&clock), Arc::clone(&rng)).unwrap();
+    let accounts = Registry::new(http, endpoints, Arc::clone(&clock), Arc::clone(&rng)).unwrap();
     let ring = KeyRing::new("bench", [("bench".to_owned(), [7; 32])]).unwrap();
     let queue = Queue::Redis(RedisQueue::new(settings, Arc::clone(&rng)).unwrap());
     Service {
@@ -183,25 +220,34 @@ async fn service(database: String, settings: &RedisSettings, port: u16) -> Servi
     }
 }
 
-async fn programs(database: &str, queue: &RedisSettings, port: u16) -> (Program, Program) {
+async fn programs(
+    database: &str,
+    queue: &RedisSettings,
+    port: u16,
+    settings: &[(&str, String)],
+) -> (u16, Program, Program) {
     let (api, health) = (free_port(), free_port());
-    let environment = [
+    let mut environment = vec![
         ("CALFLEET__DATABASE__URL", database.to_owned()),
         ("CALFLEET__QUEUE__URL", queue.url.clone()),
         ("CALFLEET__QUEUE__PREFIX", queue.prefix.clone()),
         // 32 bytes of 7, as in the ring above
         ("CALFLEET__VAULT__KEYS", format!("bench:{}Bwc=", "BwcH".repeat(10))),
         ("CALFLEET__API__LISTEN", format!("127.0.0.1:{api}")),
+        ("CALFLEET__API__PUBLIC_URL", format!("http://127.0.0.1:{api}/")),
         ("CALFLEET__API__WORKER_LISTEN", format!("127.0.0.1:{health}")),
         ("CALFLEET__PROVIDERS__HTTP__ALLOWED_NETWORKS", r#"["127.0.0.0/8"]"#.to_owned()),
         ("CALFLEET__PROVIDERS__HTTP__ALLOWED_PORTS", format!("[{port}]")),
+        // one account is polled as fast as the fleet can: budgets are kept all the same, but are not reached
+        ("CALFLEET__LIMITS__CALDAV__ACCOUNT__REQUESTS", "1000000".to_owned()),
     ];
+    environment.extend_from_slice(settings);
     let scheduler = Program::start(&["scheduler"], &environment);
     let worker = Program::start(&["worker"], &environment);
     for port in [api, health] {
         listens(port).await;
     }
-    (scheduler, worker)
+    (api, scheduler, worker)
 }
 
 /// Waits until somebody listens there.

@@ -6,6 +6,7 @@ mod figure;
 mod fleet;
 mod import;
 mod memory;
+mod notifications;
 mod poll;
 mod process;
 mod recorder;

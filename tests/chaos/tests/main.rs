@@ -1,6 +1,7 @@
 //! The fleet under misfortune: lost hints, wiped queues, dying workers, and the laws that hold all the same.
 #![cfg(test)]
 
+mod budgets;
 mod fleet;
 mod hammer;
 mod lanes;

@@ -4,12 +4,17 @@
 mod api;
 mod api_client;
 mod bad_input;
+mod budgets;
 mod canary;
 mod demo;
+mod disconnect;
 mod fleet;
 mod google_clients;
 mod keys;
+mod microsoft_clients;
+mod notifications;
 mod outage;
+mod own_accounts;
 mod provider;
 mod servers;
 mod sign_in;

@@ -1,7 +1,7 @@
 //! Which real programs a run insists on.
 //!
 //! `CALFLEET_TEST_REQUIRE` is a list separated by commas: `redis,postgres,radicale,xandikos,python-caldav,dateutil,
-//! vdirsyncer,openssl,python-google,node-clients`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
+//! vdirsyncer,openssl,python-google,python-microsoft,node-clients`. A program that is missing skips the tests that want it, loudly; one that the list names fails them.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -32,6 +32,8 @@ pub enum Program {
     Openssl,
     /// The Python packages `google-api-python-client` and `google-auth`.
     PythonGoogle,
+    /// The Python package `msgraph-sdk`.
+    PythonMicrosoft,
     /// `node`, and the packages of `tests/e2e/clients/package-lock.json` beside that file.
     NodeClients,
 }
@@ -49,6 +51,7 @@ impl Program {
             Self::Vdirsyncer => "vdirsyncer",
             Self::Openssl => "openssl",
             Self::PythonGoogle => "python-google",
+            Self::PythonMicrosoft => "python-microsoft",
             Self::NodeClients => "node-clients",
         }
     }
@@ -64,6 +67,7 @@ impl Program {
             Self::Vdirsyncer => python::has_modules("vdirsyncer"),
             Self::Openssl => runs(Command::new("openssl").arg("version")),
             Self::PythonGoogle => python::has_modules("googleapiclient, google.oauth2"),
+            Self::PythonMicrosoft => python::has_modules("msgraph, msgraph_core"),
             Self::NodeClients => {
                 python::repository_root().join("tests/e2e/clients/node_modules").is_dir()
                     && runs(Command::new("node").arg("--version"))

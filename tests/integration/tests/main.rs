@@ -4,7 +4,9 @@
 mod databases;
 mod driver_contract;
 mod google;
+mod microsoft;
 mod migrations;
+mod push;
 mod store_contract;
 #[cfg(test)]
 mod sync;

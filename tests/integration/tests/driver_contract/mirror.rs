@@ -93,7 +93,7 @@ impl Mirror {
             RemoteChange::Unreadable { provider_id, reason, .. } => {
                 self.unreadable.insert(provider_id.0, reason);
             }
-            RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } => {}
+            RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Unlisted { .. } => {}
         }
     }
 }

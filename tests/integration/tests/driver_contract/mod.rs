@@ -4,10 +4,12 @@
 mod failures;
 mod feeds;
 mod google;
+mod graph;
 mod habits;
 mod mirror;
 mod real_servers;
 mod sign_in;
+mod writes;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -78,6 +80,7 @@ fn account(access: &AccountAccess) -> Account {
         username: Some(access.username.clone()),
         secret: Some(access.secret.clone().into()),
         capabilities: None,
+        payer: calfleet_providers::driver::Payer::default(),
     }
 }
 
@@ -89,6 +92,7 @@ fn feed(url: &str) -> Account {
         username: None,
         secret: None,
         capabilities: None,
+        payer: calfleet_providers::driver::Payer::default(),
     }
 }
 

@@ -36,6 +36,7 @@ async fn mirrors(server: DavServer) {
         username: Some(server.user().to_owned()),
         secret: Some(server.password().to_owned().into()),
         capabilities: None,
+        payer: calfleet_providers::driver::Payer::default(),
     };
     let (stored, driver) = connect(&registry, typed).await.unwrap();
     let calendars = driver.list_calendars().await.unwrap();

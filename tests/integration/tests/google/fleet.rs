@@ -4,23 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
-use calfleet_domain::model::{ConnectionId, LeaseOwner, ProviderKind, UserId};
+use calfleet_domain::model::{ConnectionId, LeaseOwner, OrganizationId, ProviderKind, UserId};
 use calfleet_providers::caldav::services::DnsServices;
 use calfleet_providers::http::HttpClient;
 use calfleet_providers::oauth::{OauthClient, OauthSettings};
 use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use calfleet_sandbox::{GoogleAccountSpec, GoogleControl, Sandbox, SandboxClock, SandboxOptions};
+use calfleet_service::clients::OauthClients;
 use calfleet_service::drivers::Drivers;
 use calfleet_service::service::SignIn;
-use calfleet_service::sign_in::{BeginSignIn, SignInError};
-use calfleet_service::tokens::OauthClients;
+use calfleet_service::sign_in::{BeginSignIn, SignInAccess, SignInError};
 use calfleet_service::{Actor, Nudge, Service};
 use calfleet_store::connections::{self, Connection};
 use calfleet_store::vault::KeyRing;
 use calfleet_store::work::{self, Fairness, HintedRow, Marks};
-use calfleet_store::{Priority, Scope};
-use calfleet_worker::jobs::{Handler, SyncConnection};
+use calfleet_store::{Priority, Scope, StoreError};
+use calfleet_worker::jobs::{Handler, PushOutbox, RevokeGrant, SyncConnection};
+use calfleet_worker::push::PushSettings;
 use calfleet_worker::sync::SyncSettings;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +38,9 @@ pub(crate) const ADA: &str = "ada@example.com";
 pub(crate) const USER: UserId = UserId(Uuid::from_u128(77));
 pub(crate) const READ: &str = "https://www.googleapis.com/auth/calendar.readonly";
 
+const EVENTS: &str = "https://www.googleapis.com/auth/calendar.events";
+const CALENDARS: &str = "https://www.googleapis.com/auth/calendar.calendarlist.readonly";
+
 #[derive(Debug)]
 struct Silence;
 
@@ -48,6 +52,13 @@ pub(crate) struct Fleet<'a> {
     pub(crate) database: &'a TestStore,
     pub(crate) sandbox: Sandbox,
     pub(crate) service: Service,
+    provider: ProviderKind,
+    /// What a person is asked for.
+    access: SignInAccess,
+    /// What a person allows.
+    scopes: Vec<&'static str>,
+    /// For whom the application acts.
+    pub(crate) organization: OrganizationId,
     clock: Arc<HandClock>,
     rng: Arc<Counting>,
 }
@@ -55,18 +66,11 @@ pub(crate) struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// A deployment with a Google client, and the account of Ada at the simulated Google.
     pub(crate) async fn start(database: &'a TestStore) -> Self {
-        let clock = SandboxClock::standing_at(NOW.0);
-        let options = SandboxOptions { clock, ..SandboxOptions::default() };
-        let sandbox = Sandbox::start(options).await.unwrap();
+        let sandbox = sandbox().await;
         sandbox.google().create_account(GoogleAccountSpec::new(ADA)).unwrap();
-        let clock = Arc::new(HandClock::at(NOW));
-        let rng = Arc::new(Counting::default());
-        let http = HttpClient::new(settings(&[sandbox.address().port()])).unwrap();
         let root = sandbox.google().url();
         let url = |path: &str| Url::parse(&format!("{root}/{path}")).unwrap();
         let endpoints = Endpoints { google: url("calendar/v3/"), ..Endpoints::production().unwrap() };
-        let registry =
-            Registry::with_client(http.clone(), Arc::new(DnsServices), endpoints, clock.clone(), rng.clone());
         let client = OauthSettings {
             provider: ProviderKind::Google,
             client_id: "calfleet".to_owned(),
@@ -81,6 +85,29 @@ impl<'a> Fleet<'a> {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
         };
+        Self::of(database, sandbox, endpoints, client, vec!["openid", "email", READ])
+    }
+
+    /// The same, whose application asks for the right to make changes.
+    pub(crate) async fn start_writing(database: &'a TestStore) -> Self {
+        let scopes = vec!["openid", "email", EVENTS, CALENDARS];
+        Self { access: SignInAccess::Write, scopes, ..Self::start(database).await }
+    }
+
+    /// A deployment with one client.
+    pub(crate) fn of(
+        database: &'a TestStore,
+        sandbox: Sandbox,
+        endpoints: Endpoints,
+        client: OauthSettings,
+        scopes: Vec<&'static str>,
+    ) -> Self {
+        let provider = client.provider;
+        let clock = Arc::new(HandClock::at(NOW));
+        let rng = Arc::new(Counting::default());
+        let http = HttpClient::new(settings(&[sandbox.address().port()])).unwrap();
+        let registry =
+            Registry::with_client(http.clone(), Arc::new(DnsServices), endpoints, clock.clone(), rng.clone());
         let ring = Arc::new(KeyRing::new("a", [("a".to_owned(), [7_u8; 32])]).unwrap());
         let service = Service {
             store: database.store.clone(),
@@ -94,7 +121,9 @@ impl<'a> Fleet<'a> {
             rng: rng.clone(),
             nudge: Arc::new(Silence),
         };
-        Self { database, sandbox, service, clock, rng }
+        let organization = database.here;
+        let access = SignInAccess::Read;
+        Self { database, sandbox, service, provider, access, scopes, organization, clock, rng }
     }
 
     pub(crate) fn google(&self) -> GoogleControl {
@@ -106,8 +135,8 @@ impl<'a> Fleet<'a> {
         self.sandbox.clock().advance(by);
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Organization(self.database.here)
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::Organization(self.organization)
     }
 
     /// The application begins a sign-in; the consent page.
@@ -121,9 +150,10 @@ impl<'a> Fleet<'a> {
         connection_id: Option<ConnectionId>,
     ) -> Result<Url, SignInError> {
         let wanted = BeginSignIn {
-            organization_id: self.database.here,
+            access: self.access,
+            organization_id: self.organization,
             user_id,
-            provider: ProviderKind::Google,
+            provider: self.provider,
             return_url: Url::parse("https://app.example.com/calendar").unwrap(),
             connection_id,
         };
@@ -157,7 +187,7 @@ impl<'a> Fleet<'a> {
             Some(code) => Ok(SecretString::from(code)),
             None => Err(value("error").unwrap()),
         };
-        self.service.sign_in_returned(ProviderKind::Google, &state, answer).await
+        self.service.sign_in_returned(self.provider, &state, answer).await
     }
 
     pub(crate) async fn confirm(
@@ -168,14 +198,14 @@ impl<'a> Fleet<'a> {
         let ticket = back.query_pairs().find(|(name, _)| name == "connect").unwrap().1.into_owned();
         let ticket = SecretString::from(ticket);
         let connected =
-            self.service.confirm_sign_in(self.database.here, user, &ticket, &Actor::operator()).await?;
+            self.service.confirm_sign_in(self.organization, user, &ticket, &Actor::operator()).await?;
         Ok(connected.connection.id())
     }
 
     /// Ada connects her account.
     pub(crate) async fn connect(&self) -> ConnectionId {
         let page = self.begin(Some(USER)).await.unwrap();
-        let callback = self.decide(&page, ADA, &["openid", "email", READ], "allow").await;
+        let callback = self.decide(&page, ADA, &self.scopes, "allow").await;
         let back = self.come_back(&callback).await.unwrap();
         self.confirm(Some(USER), &back).await.unwrap()
     }
@@ -198,26 +228,74 @@ impl<'a> Fleet<'a> {
 
     async fn run(&self, id: ConnectionId) -> Finish {
         self.advance(Duration::from_secs(30));
-        let claim = self.claim(id).await;
-        let job = SyncConnection {
+        let claim = self.claim(Kind::Sync, id).await;
+        let finish = self.run_sync(&claim).await;
+        work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
+        finish
+    }
+
+    /// The job that syncs, without spacing.
+    pub(crate) fn syncs(&self) -> SyncConnection {
+        SyncConnection {
             store: self.database.store.clone(),
             clock: self.clock.clone(),
             rng: self.rng.clone(),
             drivers: self.service.drivers.clone(),
             tokens: self.service.tokens(),
             settings: SyncSettings { spacing: Duration::ZERO, ..SyncSettings::default() },
+        }
+    }
+
+    /// Runs a sync under its claim.
+    pub(crate) async fn run_sync(&self, claim: &Claim) -> Finish {
+        self.syncs().run(claim).await.unwrap()
+    }
+
+    /// Delivers what waits in the outbox.
+    pub(crate) async fn push(&self, id: ConnectionId) -> Finish {
+        self.advance(Duration::from_secs(1));
+        let claim = self.claim(Kind::Push, id).await;
+        let job = PushOutbox {
+            store: self.database.store.clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            settings: PushSettings::default(),
         };
         let finish = job.run(&claim).await.unwrap();
         work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
         finish
     }
 
-    async fn claim(&self, id: ConnectionId) -> Claim {
-        let (now, key) = (self.service.now(), WorkKey { kind: Kind::Sync, target: id.0 });
+    /// Works on a departure once.
+    pub(crate) async fn leave(&self, id: ConnectionId) -> Finish {
+        let claim = self.claim(Kind::Revoke, id).await;
+        let finish = self.run_revoke(&claim).await.unwrap();
+        work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
+        finish
+    }
+
+    /// Works on a departure under its claim.
+    pub(crate) async fn run_revoke(&self, claim: &Claim) -> Result<Finish, StoreError> {
+        let job = RevokeGrant {
+            store: self.database.store.clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            drivers: self.service.drivers.clone(),
+            tokens: self.service.tokens(),
+            lease: Duration::from_secs(30),
+        };
+        job.run(claim).await
+    }
+
+    /// Claims a row of the connection, asking for it as a person.
+    pub(crate) async fn claim(&self, kind: Kind, id: ConnectionId) -> Claim {
+        let (now, key) = (self.service.now(), WorkKey { kind, target: id.0 });
         let tx = self.database.store.begin(self.scope(), Priority::Interactive).await.unwrap();
         let ask = Ask {
             key,
-            organization_id: self.database.here,
+            organization_id: self.organization,
             connection_id: Some(id),
             lane: Lane::Interactive,
             at: now,
@@ -227,12 +305,18 @@ impl<'a> Fleet<'a> {
         tx.commit().await.unwrap();
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
         work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
-        let hint = HintedRow { key, organization_id: self.database.here, lane: Lane::Interactive };
+        let hint = HintedRow { key, organization_id: self.organization, lane: Lane::Interactive };
         let owner = LeaseOwner(Uuid::from_u128(5));
         let claimed =
             work::claim(&self.database.store, &[hint], owner, Duration::from_secs(30), now).await.unwrap();
         claimed.claims.into_iter().next().expect("the row can be claimed")
     }
+}
+
+/// The simulated providers, on a clock that stands.
+pub(crate) async fn sandbox() -> Sandbox {
+    let clock = SandboxClock::standing_at(NOW.0);
+    Sandbox::start(SandboxOptions { clock, ..SandboxOptions::default() }).await.unwrap()
 }
 
 /// What a browser sends for a form, and the whole answer; not the product's client.

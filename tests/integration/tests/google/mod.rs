@@ -1,7 +1,13 @@
 //! Google from the consent page to the stored event: the service and the jobs against the simulated Google, through
 //! the real HTTP stack, on both databases.
 
-mod fleet;
+mod departure;
+pub(crate) mod fleet;
 mod inbound;
+mod outbound;
+mod own_clients;
+mod service_accounts;
 mod sign_in;
 mod tokens;
+mod watched;
+mod watches;

@@ -97,6 +97,7 @@ async fn the_same_account_is_bound_again_and_another_one_is_refused_for_it(datab
 async fn people_are_sent_back_only_where_the_operator_allows(database: &TestStore) {
     let fleet = Fleet::start(database).await;
     let wanted = calfleet_service::sign_in::BeginSignIn {
+        access: calfleet_service::sign_in::SignInAccess::Read,
         organization_id: database.here,
         user_id: None,
         provider: calfleet_domain::model::ProviderKind::Google,

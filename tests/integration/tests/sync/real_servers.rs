@@ -55,6 +55,7 @@ async fn imports_and_follows(server: DavServer, on: Backend) {
         username: Some(server.user().to_owned()),
         secret: Some(server.password().to_owned().into()),
         capabilities: None,
+        payer: calfleet_providers::driver::Payer::default(),
     };
     let (account, _) = connect(&registry, typed).await.unwrap();
     world.accounts = Arc::new(OneAccount { registry, account });

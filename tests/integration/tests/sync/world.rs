@@ -11,10 +11,11 @@ use std::time::Duration;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
 use calfleet_domain::model::{Authentication, CalendarId, ConnectionId, LeaseOwner, OrganizationId};
+use calfleet_service::clients::OauthClients;
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::{Drivers, OpenAccount};
 use calfleet_service::service::{Actor, Nudge, Service};
-use calfleet_service::tokens::{OauthClients, Tokens};
+use calfleet_service::tokens::Tokens;
 use calfleet_store::calendar_sync::{self, CalendarSync, Target, Thoroughness};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Bound, Connection, ConnectionSettings};
@@ -54,8 +55,10 @@ impl Clock for HandClock {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
 
-    fn sleep_until(&self, _at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::pending())
+    /// Whoever sleeps is alone: time passes for him at once.
+    fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.fetch_max(at.0, Ordering::SeqCst);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -220,7 +223,7 @@ impl World {
     pub(crate) async fn run_for(&self, steps: u32) -> Option<Result<Finish, StoreError>> {
         let claim = self.claim().await;
         let job = self.job();
-        let ended = Steps { run: Box::pin(job.run(&claim)), left: steps }.await;
+        let ended = Steps::of(job.run(&claim), steps).await;
         if let Some(Ok(finish)) = &ended {
             work::finish(&self.store, &[(&claim, finish)], self.now()).await.unwrap();
         }
@@ -327,9 +330,15 @@ impl World {
 }
 
 /// Polls a future so many times and then drops it.
-struct Steps<F> {
+pub(crate) struct Steps<F> {
     run: Pin<Box<F>>,
     left: u32,
+}
+
+impl<F> Steps<F> {
+    pub(crate) fn of(run: F, left: u32) -> Self {
+        Self { run: Box::pin(run), left }
+    }
 }
 
 impl<F: Future> Future for Steps<F> {

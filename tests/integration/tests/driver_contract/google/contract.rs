@@ -48,20 +48,35 @@ impl Contract {
             (Some(schema), Some(body)) => {
                 let properties = &self.document["schemas"][schema]["properties"];
                 for (name, value) in body {
-                    let is_fitting = match properties[name]["type"].as_str() {
-                        Some("string") => value.is_string(),
-                        Some("boolean") => value.is_boolean(),
-                        Some("object") => value.is_object(),
-                        _ => false,
-                    };
-                    if !is_fitting {
-                        faults.push(format!("{}: {schema} has no such {name}", found["id"]));
+                    if !self.is_fitting(&properties[name], value) {
+                        faults.push(format!("{}: {schema} has no such {name}: {value}", found["id"]));
                     }
                 }
             }
             _ => {}
         }
         faults
+    }
+
+    /// Whether a value is what the schema describes, to its last leaf; `null` deletes anything.
+    fn is_fitting(&self, schema: &Value, value: &Value) -> bool {
+        let named = schema["$ref"].as_str().map(|name| &self.document["schemas"][name]);
+        let schema = named.unwrap_or(schema);
+        match (schema["type"].as_str(), value) {
+            (Some(_), Value::Null) => true,
+            (Some("array"), Value::Array(items)) => {
+                items.iter().all(|item| self.is_fitting(&schema["items"], item))
+            }
+            (Some("object"), Value::Object(fields)) => fields.iter().all(|(name, value)| {
+                let own = &schema["properties"][name];
+                let own = if own.is_null() { &schema["additionalProperties"] } else { own };
+                self.is_fitting(own, value)
+            }),
+            (Some("string"), value) => value.is_string(),
+            (Some("boolean"), value) => value.is_boolean(),
+            (Some("integer"), value) => value.is_i64(),
+            _ => false,
+        }
     }
 
     fn method(&self, method: &str, path: &str) -> Option<&Value> {

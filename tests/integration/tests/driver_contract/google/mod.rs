@@ -1,7 +1,13 @@
 //! The Google driver against a small Google that knows the discovery document by heart.
 
+mod answers;
 mod contract;
+mod departures;
+mod desk;
 mod fake;
+mod relay;
+mod series;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +22,7 @@ use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use url::Url;
 use uuid::Uuid;
 
 use self::fake::{Fake, refusal};
@@ -23,16 +30,21 @@ use super::mirror::Mirror;
 use super::{Fixed, NOW, Still, settings};
 
 fn open(fake: &Fake, token: &str) -> Arc<dyn Driver> {
-    let endpoints = Endpoints { google: fake.base(), ..Endpoints::production().unwrap() };
-    let settings = settings(&[fake.address.port()]);
+    open_at(&fake.base(), token)
+}
+
+fn open_at(base: &Url, token: &str) -> Arc<dyn Driver> {
+    let endpoints = Endpoints { google: base.clone(), ..Endpoints::production().unwrap() };
+    let settings = settings(&[base.port().unwrap()]);
     let registry = Registry::new(settings, endpoints, Arc::new(Still), Arc::new(Fixed)).unwrap();
     let account = Account {
         provider: ProviderKind::Google,
-        url: fake.base(),
+        url: base.clone(),
         authentication: Authentication::Oauth,
         username: None,
         secret: Some(token.into()),
         capabilities: None,
+        payer: calfleet_providers::driver::Payer::default(),
     };
     registry.open(account).unwrap()
 }
@@ -78,7 +90,7 @@ async fn an_account_is_probed_and_its_calendars_listed_to_the_last_page() {
     let calendars = driver.list_calendars().await.unwrap();
 
     assert_eq!(report.account, "ada@example.com");
-    assert!(report.capabilities.watches && !report.capabilities.writes);
+    assert!(report.capabilities.watches && report.capabilities.writes);
     let names: Vec<_> =
         calendars.iter().map(|calendar| (calendar.name.as_str(), calendar.is_primary)).collect();
     assert_eq!(names, [("Holidays", false), ("ada@example.com", true)]);

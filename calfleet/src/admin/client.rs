@@ -17,7 +17,7 @@ pub(crate) enum Client {
         #[command(flatten)]
         place: Place,
         /// The OAuth client's id.
-        #[arg(long, required_unless_present = "service_account")]
+        #[arg(long, required_unless_present = "service_account", conflicts_with = "service_account")]
         client_id: Option<String>,
         #[command(flatten)]
         format: print::Format,
@@ -46,7 +46,7 @@ pub(crate) struct Place {
     /// The provider: google or microsoft.
     provider: ProviderKind,
     /// A service account that acts for the organization's people; its key file (JSON) is read from standard input.
-    #[arg(long, conflicts_with = "client_id")]
+    #[arg(long)]
     service_account: bool,
 }
 

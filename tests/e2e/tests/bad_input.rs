@@ -237,7 +237,7 @@ async fn an_item_that_cannot_be_read_is_shown_with_its_reason_and_blocks_nothing
     let broken = &work["unreadable"][0];
     assert!(broken["provider_event_id"].as_str().unwrap().ends_with("/broken.ics"), "{broken}");
     let shown = pair.api.get(&format!("/events/{}", broken["event_id"].as_str().unwrap())).await;
-    assert_eq!((&shown["sync_status"], &shown["problem"]), (&"unreadable".into(), &broken["problem"]));
+    assert_eq!((&shown["sync"]["status"], &shown["problem"]), (&"unreadable".into(), &broken["problem"]));
     let listed = pair.fleet.connection(&pair.connection).await;
     assert_eq!(calendar(&listed, "work")["unreadable"], work["unreadable"]);
 

@@ -9,10 +9,10 @@ use crate::fleet::{Fleet, database, reaching};
 use crate::provider::{PASSWORD, account, start};
 
 /// The account's quota: so many in any stretch of ten seconds.
-const QUOTA: usize = 60;
+const QUOTA: usize = 30;
 const WINDOW_MS: i64 = 10_000;
 /// How long everybody asks.
-const RUSH: Duration = Duration::from_secs(30);
+const RUSH: Duration = Duration::from_secs(45);
 /// A request that was under way when another one was refused could not know.
 const UNDER_WAY_MS: i64 = 250;
 
@@ -61,8 +61,8 @@ async fn three_workers_keep_the_quota_of_an_account_and_wait_as_long_as_they_are
     pass(Duration::from_secs(11)).await;
     sandbox.log().clear();
     let wait = Fault::Status { code: 429, retry_after: Some(RetryAfter::Seconds(4)) };
-    sandbox.inject(FaultRule::next(wait.clone()).after(30));
-    sandbox.inject(FaultRule::next(wait).after(55));
+    sandbox.inject(FaultRule::next(wait.clone()).after(15));
+    sandbox.inject(FaultRule::next(wait).after(28));
 
     rush(&fleet, &connections).await;
 

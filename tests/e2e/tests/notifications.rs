@@ -113,10 +113,10 @@ async fn a_change_at_google_arrives_at_once_and_the_provider_is_answered_whateve
     redis.start_again();
     assert!(arrives(&api, "Supper").await, "what was told meanwhile is not forgotten");
 
-    postgres.pause();
+    postgres.stop(Ending::Kill);
     let (status, took) = push(&scheduler, "a guess").await;
     assert!(status == 503 && took < Duration::from_secs(1), "{status} after {took:?} without Postgres");
-    postgres.resume();
+    postgres.start_again();
     assert!(holds(PATIENCE, async || push(&scheduler, "a guess").await.0 == 202).await);
 }
 

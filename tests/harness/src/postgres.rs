@@ -111,6 +111,7 @@ impl Postgres {
         let programs = programs().context("find psql")?;
         let output = Command::new(programs.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(database), "-c", sql])
+            .env("PGCONNECT_TIMEOUT", "20")
             .stdin(Stdio::null())
             .output()
             .context("run psql")?;
@@ -130,16 +131,6 @@ impl Postgres {
     /// Starts the stopped cluster on the same port and data; recovery included.
     pub fn start_again(&self) {
         demand(self.server.start_again());
-    }
-
-    /// Freezes the postmaster (SIGSTOP): no new connection is served, open ones go on.
-    pub fn pause(&self) {
-        demand(self.server.pause());
-    }
-
-    /// Lets the frozen postmaster go on (SIGCONT).
-    pub fn resume(&self) {
-        demand(self.server.resume());
     }
 
     /// The folder with the data, for tests that measure its size.

@@ -38,6 +38,7 @@ mod m20261121_132000_create_provider_clients;
 mod m20261121_133000_remember_clients;
 mod m20261121_134000_allow_service_accounts;
 mod m20261121_160000_create_app_keys;
+mod m20261121_170000_time_rechecks;
 
 use std::error::Error;
 
@@ -85,6 +86,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_133000_remember_clients::Migration),
             Box::new(m20261121_134000_allow_service_accounts::Migration),
             Box::new(m20261121_160000_create_app_keys::Migration),
+            Box::new(m20261121_170000_time_rechecks::Migration),
         ]
     }
 }

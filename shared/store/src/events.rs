@@ -64,8 +64,9 @@ pub struct StoredRow {
     pub instances: BTreeMap<RecurrenceId, InstanceRef>,
     /// Why it cannot be read; what it said before is kept.
     pub problem: Option<String>,
-    /// Whether it is to be read singly, because a page about it was stale.
-    pub is_recheck: bool,
+    /// From when on it is to be read singly: at once because a page about it was stale, or later because its provider
+    /// still makes its conference.
+    pub recheck_at: Option<Timestamp>,
     /// When it was first seen.
     pub created_at: Timestamp,
     /// When it was last written.
@@ -94,7 +95,7 @@ pub struct Known {
 }
 
 const COLUMNS: &str = "e.id, e.organization_id, e.connection_id, e.calendar_id, e.meeting_id, e.provider_id,
-    e.body, e.base, e.version, e.revision, e.role, e.detail, e.state, e.problem, e.lock_version, e.recheck,
+    e.body, e.base, e.version, e.revision, e.role, e.detail, e.state, e.problem, e.lock_version, e.recheck_at,
     e.edited_at, e.settled_at, e.created_at, e.updated_at,
     EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id AND o.state = 'pending' AND o.sent_at IS NOT NULL)
         AS is_in_flight";
@@ -151,21 +152,26 @@ pub async fn load_elsewhere(
     finish(tx, rows).await
 }
 
-/// The rows of the calendar that are to be read singly and whose push is not under way, oldest first.
+/// The rows of the calendar that are to be read singly and whose push is not under way, with the instant from which
+/// on they are, the earliest first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn to_recheck(tx: &Tx, calendar: CalendarId, limit: usize) -> Result<Vec<ProviderId>, StoreError> {
+pub async fn to_recheck(
+    tx: &Tx,
+    calendar: CalendarId,
+    limit: usize,
+) -> Result<Vec<(ProviderId, Timestamp)>, StoreError> {
     const OPERATION: &str = "load the events to be read singly";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT e.provider_id FROM events e WHERE e.organization_id = $1 AND e.calendar_id = $2
-            AND e.recheck AND e.state <> 2
+    let sql = "SELECT e.provider_id, e.recheck_at FROM events e
+         WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.recheck_at IS NOT NULL AND e.state <> 2
             AND NOT EXISTS (SELECT 1 FROM outbox o
                 WHERE o.event_id = e.id AND o.state = 'pending' AND o.sent_at IS NOT NULL)
-         ORDER BY e.id LIMIT $3";
+         ORDER BY e.recheck_at, e.id LIMIT $3";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.all(OPERATION, sql, values![organization, calendar, limit]).await?;
-    rows.iter().map(|row| row.at::<String>(0).map(ProviderId)).collect()
+    rows.iter().map(|row| Ok((ProviderId(row.at(0)?), Timestamp(row.at(1)?)))).collect()
 }
 
 /// The calendar's rows that have been missing since `until` or before, locked in the order of their ids.
@@ -408,7 +414,7 @@ fn read(row: &Row) -> Result<StoredRow, StoreError> {
         state: row.numbered("state", EventState::from_code)?,
         instances: BTreeMap::new(),
         problem: row.get("problem")?,
-        is_recheck: row.get("recheck")?,
+        recheck_at: row.instant("recheck_at")?,
         created_at: Timestamp(row.get("created_at")?),
         updated_at: Timestamp(row.get("updated_at")?),
     })

@@ -69,7 +69,7 @@ pub async fn revisions(
     let input = Input::new().column("provider_id", members.iter().map(|member| &member.provider_id));
     let each = of_each_name(tx);
     let sql = format!(
-        "WITH {{input}} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck, e.problem IS NULL
+        "WITH {{input}} SELECT e.provider_id, e.id, e.revision, e.state, e.recheck_at IS NOT NULL, e.problem IS NULL
          FROM input {each}"
     );
     let rows = input.all(tx, OPERATION, &sql, values![organization, calendar]).await?;

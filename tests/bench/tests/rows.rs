@@ -192,7 +192,6 @@ const TABLES: &[Table] = &[
             ("span_end", Number),
             ("zone_data", Text),
             ("lock_version", Number),
-            ("recheck", Bool),
             ("created_at", Number),
             ("updated_at", Number),
         ],

@@ -148,7 +148,7 @@ fn a_conference() -> impl Strategy<Value = Conference> {
         (ConferenceType::MicrosoftTeams, "https://teams.microsoft.com/l/meetup-join/19%3ameeting"),
         (ConferenceType::Custom, "https://meet.example.com/room,1;x=2"),
     ])
-    .prop_map(|(kind, link)| Conference { kind, link: link.to_owned() })
+    .prop_map(|(kind, link)| Conference::ready(kind, link))
 }
 
 /// Fields as a reader leaves them: sorted, each once, with a time of change.

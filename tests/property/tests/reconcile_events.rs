@@ -117,7 +117,7 @@ pub(crate) fn apply_to_fields(edit: &Edit, fields: &mut Fields) {
         Edit::Place(number) => fields.location = text("Room", *number),
         Edit::Meet(true) => {
             let link = "https://meet.example.com/abc".to_owned();
-            fields.conference = Some(Conference { kind: ConferenceType::GoogleMeet, link });
+            fields.conference = Some(Conference::ready(ConferenceType::GoogleMeet, link));
         }
         Edit::Meet(false) => fields.conference = None,
         Edit::Invite(number) if fields.attendees.iter().any(|one| one.address == guest(*number)) => {}

@@ -249,8 +249,10 @@ impl Push<'_> {
             if is_answered || remains != Remains::Edits {
                 outbox::settle(&tx, ids, now).await?;
             }
-            if row.is_recheck {
-                self.ask_to_read(&tx, held, now).await?;
+            let waits_since = row.recheck_at.map(|at| at.max(now));
+            let again = writes.read_again.iter().map(|again| again.at).chain(waits_since).min();
+            if let Some(at) = again {
+                self.ask_to_read(&tx, held, at).await?;
             }
             self.commit(tx).await?;
             return Ok(remains);
@@ -258,16 +260,16 @@ impl Push<'_> {
         Ok(Remains::Edits)
     }
 
-    /// The calendar has waited for this answer to read the event again.
-    async fn ask_to_read(&self, tx: &Tx, held: &Held, now: Timestamp) -> Result<(), StoreError> {
+    /// The calendar is to read the event again: it has waited for this answer, or the provider is not done yet.
+    async fn ask_to_read(&self, tx: &Tx, held: &Held, at: Timestamp) -> Result<(), StoreError> {
         let target = Target::Calendar(held.calendar.id);
-        calendar_sync::ask(tx, target, Thoroughness::Changes, now).await?;
+        calendar_sync::ask(tx, target, Thoroughness::Changes, at).await?;
         let ask = Ask {
             key: WorkKey { kind: Kind::Sync, target: self.connection.id.0 },
             organization_id: self.connection.organization_id,
             connection_id: Some(self.connection.id),
             lane: Lane::Sync,
-            at: now,
+            at,
             asker: Asker::Machine,
         };
         work::ask(tx, &[ask]).await.map(drop)

@@ -2,11 +2,11 @@
 
 use calfleet_domain::clock::{Rng, Timestamp};
 use calfleet_domain::model::{Event, EventId, MeetingId, ProviderId, ProviderKind, RemoteEvent, StoredEvent};
-use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, broken_off, reconcile};
+use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, broken_off, look_again_at, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_providers::naming;
 use calfleet_store::apply::{
-    CalendarKey, ConflictWrite, Deletion, EventWrite, PageWrites, RevisionWrite, Touched,
+    CalendarKey, ConflictWrite, Deletion, EventWrite, PageWrites, ReadAgain, RevisionWrite, Touched,
 };
 use calfleet_store::calendars::Calendar;
 use calfleet_store::events::StoredRow;
@@ -102,11 +102,7 @@ fn settled(row: &StoredRow, base: Option<Event>, shown: Shown<'_>, place: &Place
     };
     let plan = reconcile(Some(&stored), &remote, place.context);
     let mut writes = PageWrites::default();
-    let remains = match plan.decision {
-        Decision::Conflict => Remains::Decision,
-        _ if plan.must_push => Remains::Edits,
-        _ => Remains::Nothing,
-    };
+    let remains = remains(&plan);
     if let Some(draft) = &plan.conflict {
         let id = fresh(place);
         writes.conflicts.push(ConflictWrite { id, event: row.event.id, draft: draft.clone() });
@@ -167,7 +163,20 @@ fn write_row(row: &StoredRow, shown: Shown<'_>, plan: &Plan, place: &Place<'_>, 
         }
         Shown::Absent => {}
     }
+    if let (Shown::Present(_), Remains::Nothing) = (shown, remains(plan))
+        && let Some(at) = look_again_at(event, place.now, place.now)
+    {
+        writes.read_again.push(ReadAgain { id: row.event.id, at });
+    }
     writes.updates.push(write);
+}
+
+fn remains(plan: &Plan) -> Remains {
+    match plan.decision {
+        Decision::Conflict => Remains::Decision,
+        _ if plan.must_push => Remains::Edits,
+        _ => Remains::Nothing,
+    }
 }
 
 /// What differs afterwards from what we held, or lost: otherwise the history says it all already.

@@ -86,6 +86,8 @@ impl Turn<'_> {
             if !struck.is_empty() {
                 listing::strike_items(&tx, self.key.calendar_id, self.state.generation, struck).await?;
             }
+            let again = writes.read_again.iter().map(|again| again.at);
+            self.read_again_at = self.read_again_at.into_iter().chain(again).min();
             self.commit(tx).await?;
             self.has_missing |= counts.missing > 0;
             self.counts.add(counts);
@@ -216,7 +218,7 @@ impl Turn<'_> {
     }
 
     /// The next poll: within the last tenth of the interval, so that calendars connected together drift apart; or
-    /// sooner, where a sweep waits for a second listing; or at once, where the listing began before this run and
+    /// sooner, where a sweep waits for a second listing or an event is to be read again; or at once, where the listing began before this run and
     /// so knows nothing of what the run was asked for.
     fn next_poll(&self) -> Timestamp {
         if self.is_resumed && self.state.sync_token.is_some() {
@@ -228,7 +230,8 @@ impl Turn<'_> {
         let interval = interval.max(self.watched());
         let wait = interval.saturating_sub(self.sync.rng.jitter(interval / 10));
         let wait = if self.state.sweep.is_some() { wait.min(SECOND_LISTING_AFTER) } else { wait };
-        self.sync.clock.now().plus(wait)
+        let next = self.sync.clock.now().plus(wait);
+        self.read_again_at.map_or(next, |at| at.min(next))
     }
 
     /// How long the calendar's watch can be relied on: as long as it lasts, but a poll looks in now and then, because

@@ -22,10 +22,11 @@ use calfleet_domain::model::{
     DetailLevel, Event, EventId, MeetingId, ProviderId, RemoteChange, RemoteEvent, Revision, Role, Uid,
     Version,
 };
-use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, reconcile};
+use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, look_again_at, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_store::apply::{
-    Adoption, CalendarKey, ConflictWrite, EventWrite, OccurrenceWrite, PageWrites, RevisionWrite, Touched,
+    Adoption, CalendarKey, ConflictWrite, EventWrite, OccurrenceWrite, PageWrites, ReadAgain, RevisionWrite,
+    Touched,
 };
 use calfleet_store::events::{EventState, StoredRow};
 use calfleet_store::history::{Cause, HistoryWrite};
@@ -181,6 +182,7 @@ impl Planner<'_> {
         let plan = reconcile(None, &Remote::Present(remote), &self.circumstances.context);
         let id = self.fresh_id();
         let Some(write) = self.event_write(EventId(id), 0, remote, &plan, None) else { return };
+        self.read_again(&write, self.circumstances.now);
         self.planned.writes.inserts.push(write);
         self.planned.counts.inserted += 1;
         if self.circumstances.cause != Cause::Import {
@@ -200,7 +202,7 @@ impl Planner<'_> {
     /// Nothing changed; but bookkeeping may have: the revision, or a state that this listing disproves.
     fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &Plan) {
         self.planned.counts.unchanged += 1;
-        let is_settled = row.state == EventState::Live && row.problem.is_none() && !row.is_recheck;
+        let is_settled = row.state == EventState::Live && row.problem.is_none() && !self.is_awaited(row);
         let is_seen_as_before = row.event.role == remote.role
             && row.event.detail == plan.detail
             && row.instances == remote.instances;
@@ -215,7 +217,26 @@ impl Planner<'_> {
             return;
         }
         if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, plan, Some(row)) {
-            self.planned.writes.updates.push(write);
+            self.overwrite(row, write);
+        }
+    }
+
+    /// Whether the row is to be read singly by now.
+    fn is_awaited(&self, row: &StoredRow) -> bool {
+        row.recheck_at.is_some_and(|at| at <= self.circumstances.now)
+    }
+
+    /// Writes a row over, and has it read again where its provider is not done with it.
+    fn overwrite(&mut self, row: &StoredRow, write: EventWrite) {
+        let since = row.event.settled_at.unwrap_or(row.created_at);
+        self.read_again(&write, since);
+        self.planned.writes.updates.push(write);
+    }
+
+    fn read_again(&mut self, write: &EventWrite, since: Timestamp) {
+        let now = self.circumstances.now;
+        if let Some(at) = write.event.as_ref().and_then(|event| look_again_at(event, since, now)) {
+            self.planned.writes.read_again.push(ReadAgain { id: write.id, at });
         }
     }
 
@@ -230,7 +251,7 @@ impl Planner<'_> {
             });
             return;
         };
-        self.planned.writes.updates.push(write);
+        self.overwrite(row, write);
         self.planned.counts.updated += 1;
         self.note(row.event.id, plan, None);
         if let Some(draft) = &plan.conflict {
@@ -248,7 +269,7 @@ impl Planner<'_> {
         if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, &plan, Some(row))
         {
             self.planned.writes.missing.retain(|missing| missing.id != row.event.id);
-            self.planned.writes.updates.push(write);
+            self.overwrite(row, write);
             self.planned.counts.moved += 1;
             let from = (&row.event.calendar_id, &row.event.provider_id);
             self.note(row.event.id, &plan, Some(json!({ "from": from })));
@@ -336,7 +357,7 @@ impl Planner<'_> {
 
     fn recheck(&mut self, row: &StoredRow) {
         self.planned.counts.rechecked += 1;
-        if !row.is_recheck {
+        if row.recheck_at != Some(Timestamp::ZERO) {
             self.planned.writes.recheck.push(touched(row));
         }
     }
@@ -445,7 +466,7 @@ fn is_same_problem(row: &StoredRow, revision: Option<&Revision>, reason: &str) -
         && revision.is_some()
         && row.event.revision.as_ref() == revision
         && row.state == EventState::Live
-        && !row.is_recheck
+        && row.recheck_at.is_none()
 }
 
 fn touched(row: &StoredRow) -> Touched {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Listing, RemoteChange};
+use calfleet_domain::model::{Listing, ProviderId, RemoteChange};
 use calfleet_providers::driver::{CalendarRef, Coverage, ListingMode, Next, Since};
 use calfleet_store::apply::CalendarKey;
 use calfleet_store::calendar_sync::{CalendarSync, Phase, SyncedCalendar};
@@ -79,6 +79,8 @@ pub(super) struct Turn<'a> {
     pub(super) due_read: Timestamp,
     /// What this turn has done to the time it is due.
     pub(super) waiting: Waiting,
+    /// When the next event is to be read singly.
+    pub(super) read_again_at: Option<Timestamp>,
     /// Until when a watch that proved alive tells of its changes.
     pub(super) watched_until: Option<Timestamp>,
     /// When it was last proven fresh before this run.
@@ -124,6 +126,7 @@ impl<'a> Turn<'a> {
             committed: state.clone(),
             due_read: state.due_at,
             waiting: Waiting::AsBefore,
+            read_again_at: None,
             state,
             coverage: Coverage::Everything,
             named: HashSet::new(),
@@ -339,16 +342,20 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Reads rows whose page had been stale, singly.
+    /// Reads rows singly whose page had been stale, or that their provider was not done with.
     async fn recheck(&mut self) -> Result<(), Stop> {
         let capabilities = self.sync.driver.capabilities();
         if !capabilities.reads_singly {
             return Ok(());
         }
-        let ids = {
+        let marked = {
             let tx = self.sync.store.read(self.scope()).await?;
             events::to_recheck(&tx, self.key.calendar_id, capabilities.read_batch).await?
         };
+        let now = self.sync.clock.now();
+        let (due, later): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(_, at)| *at <= now);
+        self.read_again_at = later.first().map(|(_, at)| *at);
+        let ids: Vec<ProviderId> = due.into_iter().map(|(id, _)| id).collect();
         if ids.is_empty() {
             return Ok(());
         }

@@ -45,7 +45,7 @@ fn known(link: &str) -> Option<ConferenceType> {
 /// The conference behind a link that is known to lead to one.
 pub fn conference(link: &str) -> Conference {
     let kind = known(link).unwrap_or(ConferenceType::Custom);
-    Conference { kind, link: link.to_owned() }
+    Conference::ready(kind, link)
 }
 
 /// Finds the conference of an event: what is marked as one first, then links of known hosts in URL, location and

@@ -269,7 +269,7 @@ impl Text {
         if let Some(color) = &fields.color {
             self.line(&format!("COLOR:{}", plain(color)));
         }
-        if let Some(conference) = &fields.conference {
+        if let Some(conference) = fields.conference.as_ref().filter(|found| !found.link.is_empty()) {
             self.conference(conference);
         }
         fields.reminders.iter().for_each(|reminder| self.reminder(reminder));

@@ -316,8 +316,42 @@ pub enum Reminder {
 pub struct Conference {
     /// Whose conference.
     pub kind: ConferenceType,
-    /// The link to join by.
+    /// The link to join by; empty until it is ready.
     pub link: String,
+    /// What has become of it.
+    #[serde(default, skip_serializing_if = "ConferenceStatus::is_ready")]
+    pub status: ConferenceStatus,
+}
+
+impl Conference {
+    /// One that can be joined.
+    pub fn ready(kind: ConferenceType, link: impl Into<String>) -> Self {
+        Self { kind, link: link.into(), status: ConferenceStatus::Ready }
+    }
+
+    /// One that the provider is to make, or has not made.
+    pub fn without_link(kind: ConferenceType, status: ConferenceStatus) -> Self {
+        Self { kind, link: String::new(), status }
+    }
+}
+
+/// What has become of a conference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConferenceStatus {
+    /// It can be joined.
+    #[default]
+    Ready,
+    /// It is wanted, and the provider has not made it yet.
+    Pending,
+    /// The provider could not make it.
+    Failed,
+}
+
+impl ConferenceStatus {
+    fn is_ready(&self) -> bool {
+        *self == Self::Ready
+    }
 }
 
 /// Whose conference it is.

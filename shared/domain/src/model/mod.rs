@@ -17,8 +17,9 @@ pub use change::{
 };
 pub use connection::{Authentication, ConnectionState, ProviderKind};
 pub use event::{
-    Body, Conference, ConferenceType, DetailLevel, End, Event, Fields, Master, NominalDuration, Override,
-    RecurrenceId, Reminder, Role, Rule, Series, Stamps, Status, Transparency, Visibility,
+    Body, Conference, ConferenceStatus, ConferenceType, DetailLevel, End, Event, Fields, Master,
+    NominalDuration, Override, RecurrenceId, Reminder, Role, Rule, Series, Stamps, Status, Transparency,
+    Visibility,
 };
 pub use ids::{
     ApiKeyId, CalendarId, ConflictId, ConnectionId, EventId, HistoryId, LeaseOwner, MeetingId,

@@ -9,8 +9,8 @@ use super::canonical::{address_of, guest, is_blank, write_text};
 use super::diff::Atom;
 use super::sheet::Face;
 use crate::model::{
-    Attendee, AttendeeKind, AttendeeRole, Conference, End, Fields, ParticipationStatus, RecurrenceId,
-    Reminder, Rule, When,
+    Attendee, AttendeeKind, AttendeeRole, End, Fields, ParticipationStatus, RecurrenceId, Reminder, Rule,
+    When,
 };
 
 /// The same thing on all three states.
@@ -32,10 +32,8 @@ pub(super) fn copy(atom: &Atom, from: &Fields, to: &mut Fields) {
             to.start = from.start.clone();
             to.end = from.end.clone();
         }
-        Atom::Place => {
-            to.location.clone_from(&from.location);
-            to.conference.clone_from(&from.conference);
-        }
+        Atom::Location => to.location.clone_from(&from.location),
+        Atom::Conference => to.conference.clone_from(&from.conference),
         Atom::Title => to.title.clone_from(&from.title),
         Atom::Text => to.description.clone_from(&from.description),
         Atom::Url => to.url.clone_from(&from.url),
@@ -128,13 +126,6 @@ struct Frame<'a> {
     additions: BTreeMap<RecurrenceId, Option<&'a End>>,
 }
 
-/// What [`Atom::Place`] says.
-#[derive(Serialize)]
-struct Place<'a> {
-    location: &'a Option<String>,
-    conference: &'a Option<Conference>,
-}
-
 /// What [`Atom::Guest`] says.
 #[derive(Serialize)]
 struct Guest<'a> {
@@ -165,9 +156,9 @@ pub(super) fn value(atom: &Atom, face: &Face<'_>) -> Option<Value> {
             };
             serde_json::to_value(frame).ok()
         }
-        Atom::Place if is_blank(fields.location.as_deref()) && fields.conference.is_none() => None,
-        Atom::Place => {
-            serde_json::to_value(Place { location: &fields.location, conference: &fields.conference }).ok()
+        Atom::Location => text(&fields.location),
+        Atom::Conference => {
+            fields.conference.as_ref().and_then(|conference| serde_json::to_value(conference).ok())
         }
         Atom::Title => text(&fields.title),
         Atom::Text => text(&fields.description),

@@ -13,8 +13,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use super::diff::Atom;
 use super::point::{Recurs, write_when};
 use crate::model::{
-    Attendee, AttendeeKind, AttendeeRole, ConferenceType, Fields, ParticipationStatus, Reminder, Status,
-    Transparency, Visibility,
+    Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceStatus, ConferenceType, Fields,
+    ParticipationStatus, Reminder, Status, Transparency, Visibility,
 };
 
 /// Where canonical bytes go.
@@ -38,9 +38,9 @@ impl Sink for Vec<u8> {
 pub(super) const END_OF_TEXT: u8 = 0xff;
 
 /// The atoms that every event has, in the order in which they are hashed. Guests are apart.
-pub(super) const FIXED: [Atom; 12] = [
+pub(super) const FIXED: [Atom; 13] = [
     Atom::When,
-    Atom::Place,
+    Atom::Location,
     Atom::Title,
     Atom::Text,
     Atom::Url,
@@ -51,6 +51,7 @@ pub(super) const FIXED: [Atom; 12] = [
     Atom::Transparency,
     Atom::Categories,
     Atom::Color,
+    Atom::Conference,
 ];
 
 /// The mark of a guest in the hash.
@@ -60,7 +61,7 @@ const GUEST: u8 = 13;
 fn mark(atom: &Atom) -> u8 {
     match atom {
         Atom::When => 1,
-        Atom::Place => 2,
+        Atom::Location => 2,
         Atom::Title => 3,
         Atom::Text => 4,
         Atom::Url => 5,
@@ -74,6 +75,7 @@ fn mark(atom: &Atom) -> u8 {
         Atom::Guest(_) => GUEST,
         Atom::Answer(_) => 14,
         Atom::Existence => 15,
+        Atom::Conference => 16,
     }
 }
 
@@ -154,7 +156,8 @@ pub(super) fn is_same(atom: &Atom, one: &Fields, other: &Fields, recurs: Recurs)
 fn is_equal(atom: &Atom, one: &Fields, other: &Fields) -> bool {
     match atom {
         Atom::When => one.start == other.start && one.end == other.end,
-        Atom::Place => one.location == other.location && one.conference == other.conference,
+        Atom::Location => one.location == other.location,
+        Atom::Conference => one.conference == other.conference,
         Atom::Title => one.title == other.title,
         Atom::Text => one.description == other.description,
         Atom::Url => one.url == other.url,
@@ -174,7 +177,8 @@ fn is_equal(atom: &Atom, one: &Fields, other: &Fields) -> bool {
 pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mut impl Sink) {
     match atom {
         Atom::When => write_when(&fields.start, &fields.end, recurs, sink),
-        Atom::Place => write_place(fields, sink),
+        Atom::Location => write_present(fields.location.as_deref(), sink),
+        Atom::Conference => write_conference(fields.conference.as_ref(), sink),
         Atom::Title => write_present(fields.title.as_deref(), sink),
         Atom::Text => write_present(fields.description.as_deref(), sink),
         Atom::Url => write_present(fields.url.as_deref(), sink),
@@ -219,18 +223,17 @@ pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mu
     }
 }
 
-fn write_place(fields: &Fields, sink: &mut impl Sink) {
-    if is_blank(fields.location.as_deref()) && fields.conference.is_none() {
-        return;
-    }
-    write_text(fields.location.as_deref(), sink);
-    if let Some(conference) = &fields.conference {
-        sink.put(match conference.kind {
-            ConferenceType::GoogleMeet => b"g",
-            ConferenceType::MicrosoftTeams => b"m",
-            ConferenceType::Custom => b"c",
-        });
-        write_text(Some(&conference.link), sink);
+fn write_conference(conference: Option<&Conference>, sink: &mut impl Sink) {
+    let Some(conference) = conference else { return };
+    sink.put(match conference.kind {
+        ConferenceType::GoogleMeet => b"g",
+        ConferenceType::MicrosoftTeams => b"m",
+        ConferenceType::Custom => b"c",
+    });
+    match conference.status {
+        ConferenceStatus::Ready => write_text(Some(&conference.link), sink),
+        ConferenceStatus::Pending => sink.put(b"p"),
+        ConferenceStatus::Failed => sink.put(b"f"),
     }
 }
 

@@ -21,8 +21,10 @@ pub enum Atom {
     Existence,
     /// Start, end, zone, all-day; of a series its whole frame, with rules and additions.
     When,
-    /// Location and conference.
-    Place,
+    /// Location.
+    Location,
+    /// How to join from afar.
+    Conference,
     /// Title.
     Title,
     /// Description.

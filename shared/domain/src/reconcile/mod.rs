@@ -6,6 +6,7 @@
 
 mod anchor;
 mod atoms;
+mod awaiting;
 mod broken_off;
 mod canonical;
 mod contest;
@@ -21,6 +22,7 @@ mod table;
 pub mod version;
 
 pub use anchor::has_instance;
+pub use awaiting::look_again_at;
 pub use broken_off::broken_off;
 pub use contest::{Contest, Interval, Judge, Side, Verdict};
 pub use diff::{Atom, FieldChange};

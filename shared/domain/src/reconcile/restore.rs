@@ -11,8 +11,8 @@ use super::atoms;
 use super::diff::{Atom, FieldChange, changes};
 use super::edit::{self, Exclusions};
 use crate::model::{
-    Attendee, AttendeeKind, AttendeeRole, Body, Conference, End, Event, Fields, Master, Override,
-    ParticipationStatus, RecurrenceId, Rule, When,
+    Attendee, AttendeeKind, AttendeeRole, Body, End, Event, Fields, Master, Override, ParticipationStatus,
+    RecurrenceId, Rule, When,
 };
 
 /// Why changes cannot be taken back.
@@ -146,12 +146,6 @@ struct Frame {
 }
 
 #[derive(Deserialize)]
-struct Place {
-    location: Option<String>,
-    conference: Option<Conference>,
-}
-
-#[derive(Deserialize)]
 struct Guest {
     name: Option<String>,
     role: AttendeeRole,
@@ -178,11 +172,8 @@ fn or_nothing<T: serde::de::DeserializeOwned + Default>(value: Option<&Value>) -
 fn put(atom: &Atom, value: Option<&Value>, fields: &mut Fields) -> Result<(), RestoreError> {
     match atom {
         Atom::Existence | Atom::When => return Err(RestoreError::Unknown),
-        Atom::Place => {
-            let place: Option<Place> = or_nothing(value)?;
-            (fields.location, fields.conference) =
-                place.map_or((None, None), |place| (place.location, place.conference));
-        }
+        Atom::Location => fields.location = or_nothing(value)?,
+        Atom::Conference => fields.conference = or_nothing(value)?,
         Atom::Title => fields.title = or_nothing(value)?,
         Atom::Text => fields.description = or_nothing(value)?,
         Atom::Url => fields.url = or_nothing(value)?,

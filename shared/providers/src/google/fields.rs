@@ -7,8 +7,9 @@
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::ics;
 use calfleet_domain::model::{
-    Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceType, End, Fields, Organizer,
-    ParticipationStatus, RecurrenceId, Reminder, Role, Stamps, Status, Transparency, Visibility, When, Zone,
+    Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceStatus, ConferenceType, End, Fields,
+    Organizer, ParticipationStatus, RecurrenceId, Reminder, Role, Stamps, Status, Transparency, Visibility,
+    When, Zone,
 };
 use calfleet_domain::recurrence::zone;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
@@ -263,24 +264,32 @@ pub(super) fn before_start(reminders: &[super::wire::Reminder]) -> Vec<Reminder>
     reminders
 }
 
-/// Meet first, then a video link of another kind, then what stands in the texts.
+/// Meet first, then a video link of another kind, then what was kept beside or stands in the texts.
 fn conference(event: &Event, fields: &Fields) -> Option<Conference> {
     let is_link = |link: &&str| link.starts_with("https://") || link.starts_with("http://");
+    let meet = |status| Some(Conference::without_link(ConferenceType::GoogleMeet, status));
     if let Some(link) = event.hangout_link.as_deref().filter(is_link) {
-        return Some(Conference { kind: ConferenceType::GoogleMeet, link: link.to_owned() });
+        return Some(Conference::ready(ConferenceType::GoogleMeet, link));
     }
     let points = event.conference_data.iter().flat_map(|data| &data.entry_points);
     let video = points
         .filter(|point| point.entry_point_type.as_deref() == Some("video"))
         .find_map(|point| point.uri.as_deref().filter(is_link));
-    match video {
-        Some(link) => Some(ics::conference(link)),
-        None => ics::conference_in([
-            fields.url.as_deref(),
-            fields.location.as_deref(),
-            fields.description.as_deref(),
-        ]),
+    if let Some(link) = video {
+        return Some(ics::conference(link));
     }
+    let asked = event.conference_data.as_ref().and_then(|data| data.create_request.as_ref());
+    let made = asked.and_then(|request| request.status.as_ref()?.status_code.as_deref());
+    if made == Some("pending") {
+        return meet(ConferenceStatus::Pending);
+    }
+    let beside = event.extended_properties.as_ref().and_then(|found| found.private.conference.as_deref());
+    if let Some(link) = beside.filter(is_link) {
+        return Some(Conference::ready(ConferenceType::Custom, link));
+    }
+    let texts = [fields.url.as_deref(), fields.location.as_deref(), fields.description.as_deref()];
+    let found = ics::conference_in(texts);
+    found.or_else(|| meet(ConferenceStatus::Failed).filter(|_| made == Some("failure")))
 }
 
 /// The number of a colour on the palette.
@@ -417,7 +426,7 @@ mod tests {
 
         assert_eq!(
             zoom.conference,
-            Some(Conference { kind: ConferenceType::Custom, link: "https://acme.zoom.us/j/1".to_owned() })
+            Some(Conference::ready(ConferenceType::Custom, "https://acme.zoom.us/j/1"))
         );
     }
 

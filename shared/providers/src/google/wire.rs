@@ -60,6 +60,7 @@ pub(super) struct Event {
     pub(super) attendees_omitted: bool,
     pub(super) hangout_link: Option<String>,
     pub(super) conference_data: Option<ConferenceData>,
+    pub(super) extended_properties: Option<ExtendedProperties>,
     pub(super) reminders: Option<Reminders>,
 }
 
@@ -99,6 +100,36 @@ pub(super) struct Source {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ConferenceData {
     pub(super) entry_points: Vec<EntryPoint>,
+    pub(super) create_request: Option<ConferenceRequest>,
+}
+
+/// `CreateConferenceRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ConferenceRequest {
+    pub(super) status: Option<ConferenceRequestStatus>,
+}
+
+/// `ConferenceRequestStatus`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ConferenceRequestStatus {
+    pub(super) status_code: Option<String>,
+}
+
+/// `extendedProperties`, as far as they are ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExtendedProperties {
+    pub(super) private: PrivateProperties,
+}
+
+/// The private ones among them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PrivateProperties {
+    #[serde(rename = "calfleetConference")]
+    pub(super) conference: Option<String>,
 }
 
 /// `EntryPoint`.

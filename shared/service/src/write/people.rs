@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use calfleet_domain::model::{
-    Attendee, Conference, ConferenceType, Fields, ParticipationStatus, ProviderKind, Reminder,
+    Attendee, Conference, ConferenceStatus, ConferenceType, Fields, ParticipationStatus, ProviderKind,
+    Reminder,
 };
 
 use super::findings::Findings;
@@ -115,14 +116,20 @@ pub(super) fn conference(
         Given::Value(ConferenceInput::Parts { kind, link }) => (*kind, link.as_deref()),
     };
     let held = fields.conference.as_ref().filter(|held| held.kind == kind);
-    if held.is_some_and(|held| link.is_none_or(|link| link == held.link)) {
+    let is_kept = |held: &Conference| {
+        held.status != ConferenceStatus::Failed && link.is_none_or(|link| link == held.link)
+    };
+    if held.is_some_and(is_kept) {
         return;
     }
     let maker = match kind {
         ConferenceType::Custom => {
             let link = link.unwrap_or_default();
             let link = text::link(link, "conference.link", Link::Conference, findings);
-            fields.conference = link.map(|link| Conference { kind, link });
+            fields.conference = link.map(|link| Conference::ready(kind, link));
+            if provider != ProviderKind::Caldav {
+                show_link(fields);
+            }
             return;
         }
         ConferenceType::GoogleMeet => ProviderKind::Google,
@@ -135,8 +142,27 @@ pub(super) fn conference(
         let message = "The provider makes the link; leave it out, or give kind custom.";
         findings.refuse("conference.link", "not_yours", message);
     } else {
-        fields.conference = Some(Conference { kind, link: String::new() });
+        fields.conference = Some(Conference::without_link(kind, ConferenceStatus::Pending));
     }
+}
+
+/// Google and Microsoft have no place for links of others: guests find it as the location, or below the description
+/// where there is a location already.
+fn show_link(fields: &mut Fields) {
+    let Some(link) = fields.conference.as_ref().map(|found| found.link.clone()) else { return };
+    let texts = [&fields.location, &fields.description, &fields.url];
+    if texts.into_iter().flatten().any(|text| text.contains(&link)) {
+        return;
+    }
+    let has_location = fields.location.as_deref().is_some_and(|text| !text.trim().is_empty());
+    if !has_location {
+        fields.location = Some(link);
+        return;
+    }
+    fields.description = Some(match fields.description.take().filter(|text| !text.trim().is_empty()) {
+        Some(text) => format!("{text}\n\n{link}"),
+        None => link,
+    });
 }
 
 #[cfg(test)]
@@ -240,7 +266,7 @@ mod tests {
     fn a_conference_that_the_provider_makes_has_no_link_yet() {
         let (fields, invalid) = read(r#"{"conference": "google_meet"}"#, ProviderKind::Google);
 
-        let wanted = Conference { kind: ConferenceType::GoogleMeet, link: String::new() };
+        let wanted = Conference::without_link(ConferenceType::GoogleMeet, ConferenceStatus::Pending);
         assert_eq!((fields.conference, invalid), (Some(wanted), vec![]));
     }
 }

@@ -189,7 +189,8 @@ pub(super) fn atom_name(atom: &Atom) -> &'static str {
     match atom {
         Atom::Existence => "whether it takes place",
         Atom::When => "the time",
-        Atom::Place => "the place",
+        Atom::Location => "the location",
+        Atom::Conference => "the conference",
         Atom::Title => "the title",
         Atom::Text => "the description",
         Atom::Url => "the link",

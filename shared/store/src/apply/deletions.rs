@@ -25,7 +25,7 @@ pub(super) async fn write(tx: &Tx, deletions: &[Deletion], now: Timestamp) -> Re
         .column("base", bases)
         .column("edited_at", deletions.iter().map(|deletion| deletion.edited_at));
     let sql = "WITH {input} UPDATE events SET state = 2, body = NULL, base = input.base, problem = NULL,
-            span_start = NULL, span_end = NULL, recheck = FALSE, edited_at = input.edited_at,
+            span_start = NULL, span_end = NULL, recheck_at = NULL, edited_at = input.edited_at,
             lock_version = events.lock_version + 1, updated_at = $2, deleted_at = COALESCE(deleted_at, $2)
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
     input.execute(tx, OPERATION, sql, values![organization, now]).await?;

@@ -96,6 +96,15 @@ pub struct EventWrite {
     pub instances: BTreeMap<RecurrenceId, InstanceRef>,
 }
 
+/// A row that is to be read singly later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAgain {
+    /// The row.
+    pub id: EventId,
+    /// From when on.
+    pub at: Timestamp,
+}
+
 /// A row of which only the provider's revision moved on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevisionWrite {
@@ -164,8 +173,10 @@ pub struct PageWrites {
     pub deletions: Vec<Deletion>,
     /// Rows about which the provider has answered a write of ours: what it showed before says nothing.
     pub settled: Vec<EventId>,
-    /// Rows to be read singly.
+    /// Rows to be read singly at once.
     pub recheck: Vec<Touched>,
+    /// Rows among those that are written, to be read singly later.
+    pub read_again: Vec<ReadAgain>,
     /// Moves whose arrival was seen first.
     pub adoptions: Vec<Adoption>,
     /// The history.
@@ -242,7 +253,7 @@ pub async fn apply(
     rows::update(tx, &writes.updates, stamp).await?;
     rows::revise(tx, &writes.revisions, stamp.now).await?;
     rows::set_states(tx, writes, stamp).await?;
-    rows::flag(tx, &writes.recheck).await?;
+    rows::flag(tx, writes).await?;
     deletions::write(tx, &writes.deletions, stamp.now).await?;
     rows::settle(tx, &writes.settled, stamp.now).await?;
     payloads::write(tx, writes).await?;

@@ -46,7 +46,7 @@ pub(super) async fn adopt(tx: &Tx, adoptions: &[Adoption], now: Timestamp) -> Re
             is_series = CASE WHEN events.base IS NULL THEN place.is_series ELSE events.is_series END,
             body = CASE WHEN events.base IS NULL THEN place.body ELSE events.body END,
             version = CASE WHEN events.base IS NULL THEN place.version ELSE events.version END,
-            recheck = events.base IS NOT NULL, revision = place.revision, role = place.role,
+            recheck_at = CASE WHEN events.base IS NOT NULL THEN 0 END, revision = place.revision, role = place.role,
             detail = place.detail, state = 0, problem = place.problem, span_start = place.span_start,
             span_end = place.span_end, zone_data = place.zone_data,
             lock_version = events.lock_version + 1, updated_at = $2
@@ -133,7 +133,7 @@ pub async fn bury(
     }
     let ids = || Input::new().column("id", rows.iter().map(|row| row.event.id));
     let sql = "WITH {input} UPDATE events SET state = 2, body = NULL, base = NULL, problem = NULL,
-            span_start = NULL, span_end = NULL, recheck = FALSE, edited_at = NULL,
+            span_start = NULL, span_end = NULL, recheck_at = NULL, edited_at = NULL,
             lock_version = events.lock_version + 1, updated_at = $2
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
     ids().execute(tx, OPERATION, sql, values![organization, now]).await?;

@@ -1,6 +1,6 @@
 //! The statements about `events` itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Body, Event, EventId, Series};
@@ -69,7 +69,7 @@ pub(super) async fn update(tx: &Tx, updates: &[EventWrite], stamp: &Stamp<'_>) -
             is_series = input.is_series, body = input.body, base = input.base, version = input.version,
             revision = input.revision, role = input.role, detail = input.detail, state = 0,
             problem = input.problem, span_start = input.span_start, span_end = input.span_end,
-            zone_data = $2, lock_version = events.lock_version + 1, recheck = FALSE,
+            zone_data = $2, lock_version = events.lock_version + 1, recheck_at = NULL,
             edited_at = input.edited_at, updated_at = $3, deleted_at = NULL
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
     let fixed = values![organization, stamp.zone_data, stamp.now];
@@ -146,7 +146,7 @@ pub(super) async fn set_states(tx: &Tx, writes: &PageWrites, stamp: &Stamp<'_>) 
     let input = Input::new()
         .column("id", states.keys().copied())
         .column("state", states.values().map(|state| state.code()));
-    let sql = "WITH {input} UPDATE events SET state = input.state, recheck = FALSE,
+    let sql = "WITH {input} UPDATE events SET state = input.state, recheck_at = NULL,
             lock_version = events.lock_version + 1, updated_at = $2,
             deleted_at = CASE WHEN input.state = 1 THEN $3 ELSE events.deleted_at END
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
@@ -154,14 +154,18 @@ pub(super) async fn set_states(tx: &Tx, writes: &PageWrites, stamp: &Stamp<'_>) 
     Ok(())
 }
 
-/// Marks rows to be read singly. That is no change of the row: its `lock_version` stays.
-pub(super) async fn flag(tx: &Tx, rows: &[Touched]) -> Result<(), StoreError> {
+/// Marks rows to be read singly, at once or later. That is no change of the row: its `lock_version` stays.
+pub(super) async fn flag(tx: &Tx, writes: &PageWrites) -> Result<(), StoreError> {
     const OPERATION: &str = "mark events to be read singly";
     let organization = tx.organization(OPERATION)?;
-    let ids: BTreeSet<EventId> = rows.iter().map(|row| row.id).collect();
-    let sql = "WITH {input} UPDATE events SET recheck = TRUE
+    let later = writes.read_again.iter().map(|again| (again.id, again.at));
+    let at_once = writes.recheck.iter().map(|row| (row.id, Timestamp::ZERO));
+    let marks: BTreeMap<EventId, Timestamp> = later.chain(at_once).collect();
+    let sql = "WITH {input} UPDATE events SET recheck_at = input.recheck_at
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
-    Input::new().column("id", ids).execute(tx, OPERATION, sql, values![organization]).await?;
+    let input =
+        Input::new().column("id", marks.keys().copied()).column("recheck_at", marks.values().copied());
+    input.execute(tx, OPERATION, sql, values![organization]).await?;
     Ok(())
 }
 

@@ -24,69 +24,69 @@ on_both_databases![
     an_account_connected_for_reading_refuses_writes_with_the_way_out,
 ];
 
-struct Desk<'a> {
-    fleet: Fleet<'a>,
-    connection: ConnectionId,
+pub(super) struct Desk<'a> {
+    pub(super) fleet: Fleet<'a>,
+    pub(super) connection: ConnectionId,
 }
 
 impl<'a> Desk<'a> {
-    async fn open(database: &'a TestStore) -> Self {
+    pub(super) async fn open(database: &'a TestStore) -> Self {
         let fleet = Fleet::start_writing(database).await;
         let connection = fleet.connect().await;
         fleet.sync(connection).await;
         Self { fleet, connection }
     }
 
-    async fn calendar(&self) -> CalendarId {
+    pub(super) async fn calendar(&self) -> CalendarId {
         let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
         let calendars = calendars::list(&tx, self.connection).await.unwrap();
         calendars.into_iter().find(|calendar| calendar.remote.is_primary).unwrap().id
     }
 
-    fn scope(&self) -> Scope {
+    pub(super) fn scope(&self) -> Scope {
         Scope::Organization(self.fleet.database.here)
     }
 
-    fn terms(&self, notify: Notify) -> Terms {
+    pub(super) fn terms(&self, notify: Notify) -> Terms {
         Terms { notify, ..Terms::of_person(self.fleet.database.here, Actor::operator()) }
     }
 
-    async fn create(&self, input: Value, notify: Notify) -> Result<Outcome, WriteError> {
+    pub(super) async fn create(&self, input: Value, notify: Notify) -> Result<Outcome, WriteError> {
         let input: EventInput = serde_json::from_value(input).unwrap();
         self.fleet.service.create_event(self.calendar().await, &input, &self.terms(notify)).await
     }
 
-    async fn edit(&self, id: EventId, patch: Value, reach: Reach) -> Outcome {
+    pub(super) async fn edit(&self, id: EventId, patch: Value, reach: Reach) -> Outcome {
         let patch: EventPatch = serde_json::from_value(patch).unwrap();
         self.fleet.service.edit_event(id, &patch, reach, &self.terms(Notify::None)).await.unwrap()
     }
 
-    async fn delete(&self, id: EventId, reach: Reach) -> Outcome {
+    pub(super) async fn delete(&self, id: EventId, reach: Reach) -> Outcome {
         self.fleet.service.delete_event(id, reach, &self.terms(Notify::None)).await.unwrap()
     }
 
-    async fn row(&self, id: EventId) -> StoredRow {
+    pub(super) async fn row(&self, id: EventId) -> StoredRow {
         let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
         events::load(&tx, id).await.unwrap().unwrap()
     }
 
-    async fn remote(&self, id: EventId) -> Option<Value> {
+    pub(super) async fn remote(&self, id: EventId) -> Option<Value> {
         let ProviderId(name) = self.row(id).await.event.provider_id;
         self.fleet.google().event(ADA, &name).filter(|event| event["status"] != "cancelled")
     }
 
-    async fn push(&self) {
+    pub(super) async fn push(&self) {
         self.fleet.push(self.connection).await;
     }
 
-    async fn is_settled(&self) -> bool {
+    pub(super) async fn is_settled(&self) -> bool {
         let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
         outbox::list(&tx, OutboxState::Pending, None, 10).await.unwrap().is_empty()
             && outbox::list(&tx, OutboxState::Dead, None, 10).await.unwrap().is_empty()
     }
 
     /// Nothing is pending, and what Google shows is what we hold.
-    async fn is_in_step(&self, id: EventId) {
+    pub(super) async fn is_in_step(&self, id: EventId) {
         assert!(self.is_settled().await);
         let before = self.row(id).await;
         assert_eq!((&before.event.base, before.event.edited_at), (&None, None));
@@ -96,7 +96,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn review() -> Value {
+pub(super) fn review() -> Value {
     json!({
         "title": "Review", "time_zone": "Europe/Paris",
         "start": "2026-10-05T10:00:00", "end": "2026-10-05T11:00:00",

@@ -44,6 +44,20 @@ pub(crate) fn settle(event: &mut Map<String, Value>, habit: ConferenceHabit) {
     event.insert("conferenceData".to_owned(), data);
 }
 
+/// A request under another id is a new one: what became of the last says nothing about it.
+pub(crate) fn renew(before: &Map<String, Value>, after: &mut Map<String, Value>) {
+    let id = |event: &Map<String, Value>| {
+        event.get("conferenceData")?.get("createRequest")?.get("requestId").cloned()
+    };
+    if id(before) == id(after) {
+        return;
+    }
+    let request = after.get_mut("conferenceData").and_then(|data| data.get_mut("createRequest"));
+    if let Some(request) = request.and_then(Value::as_object_mut) {
+        request.remove("status");
+    }
+}
+
 /// `aaa-bbbb-ccc`, the same for the same request.
 fn code_of(request: &Value) -> String {
     let hash = Sha256::digest(request.get("requestId").and_then(Value::as_str).unwrap_or_default());

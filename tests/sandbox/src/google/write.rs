@@ -195,6 +195,7 @@ impl Google {
         event::check(&after, &zone)?;
         event::normalise_times(&mut after, &zone);
         raise_sequence(&before, &mut after);
+        conference::renew(&before, &mut after);
         conference::settle(&mut after, self.habits.conference);
         guests::mark(&mut after, calendar);
         let after = self.put(calendar, after, call.now);

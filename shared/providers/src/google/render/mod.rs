@@ -3,11 +3,13 @@
 //! What is not mentioned in a patch stays at Google, objects are merged by key, lists are replaced whole, and `null`
 //! deletes (`Events: patch`). So nothing is mentioned that did not change, and lists start from the raw ones.
 
+mod conference;
+
 use std::collections::BTreeSet;
 
 use calfleet_domain::model::{
-    self, Conference, ConferenceType, Event, Fields, Master, Override, ProviderId, Reminder, Revision,
-    Series, Status, Transparency, Visibility,
+    self, Event, Fields, Master, Override, ProviderId, Reminder, Revision, Series, Status, Transparency,
+    Visibility,
 };
 use calfleet_domain::reconcile::Atom;
 use calfleet_domain::reconcile::diff::{differing_fields, has_same_frame};
@@ -21,6 +23,8 @@ pub(super) type Body = Map<String, Value>;
 
 /// The private property by which we know what we made; its value is the id, so that it does not fit a copy.
 const MARKER: &str = "calfleet";
+/// The private property that holds a link to join by which is not Google's.
+pub(super) const CONFERENCE_MARKER: &str = "calfleetConference";
 /// Most reminders of an event at Google.
 const MOST_REMINDERS: usize = 5;
 /// The earliest reminder at Google: four weeks.
@@ -90,11 +94,10 @@ pub(super) fn new_event(id: &ProviderId, event: &Event, setting: &Setting) -> Re
         let lines = times::recurrence(series, master, &[], setting.zone)?;
         body.insert("recurrence".to_owned(), Value::Array(lines));
     }
-    if let Some(wanted) = wanted_meet(fields, &Body::new(), id, None) {
-        body.insert("conferenceData".to_owned(), wanted);
-    }
     body.insert("id".to_owned(), json!(id.as_str()));
     body.insert("extendedProperties".to_owned(), json!({ "private": { MARKER: id.as_str() } }));
+    let empty = Fields::new(fields.start.clone(), fields.end.clone());
+    conference::say((&empty, fields), &Body::new(), (id, None), &mut body);
     Ok(body)
 }
 
@@ -103,7 +106,7 @@ pub(super) fn whole(fields: &Fields, setting: &Setting) -> Body {
     let empty = Fields::new(fields.start.clone(), fields.end.clone());
     let mut atoms = differing_fields(&empty, fields);
     atoms.extend([Atom::When, Atom::Reminders]);
-    let mut body = say(&atoms, (&empty, fields), &Body::new(), setting);
+    let mut body = say(&atoms, fields, &Body::new(), setting);
     body.retain(|_, value| !value.is_null());
     for moment in body.values_mut().filter_map(Value::as_object_mut) {
         moment.retain(|_, value| !value.is_null());
@@ -117,7 +120,7 @@ pub(super) fn changes(
     raw: &Body,
     setting: &Setting,
 ) -> Result<Body, Unsayable> {
-    patch(differing_fields(before, after), (before, after), raw, setting)
+    patch(differing_fields(before, after), after, raw, setting)
 }
 
 /// The same of a whole object: a single event or a master, either of which may become the other.
@@ -135,8 +138,8 @@ pub(super) fn object_changes(
     if recurs_anew && new_series.is_some() {
         atoms.insert(Atom::When);
     }
-    let has_place = atoms.contains(&Atom::Place);
-    let mut body = patch(atoms, (old, new), raw, setting)?;
+    let has_conference = atoms.contains(&Atom::Conference);
+    let mut body = patch(atoms, new, raw, setting)?;
     if Reach::of(raw) != Reach::Everything {
         return Ok(body);
     }
@@ -148,8 +151,8 @@ pub(super) fn object_changes(
         };
         body.insert("recurrence".to_owned(), lines);
     }
-    if let Some(wanted) = wanted_meet(new, raw, id, Some(revision)).filter(|_| has_place) {
-        body.insert("conferenceData".to_owned(), wanted);
+    if has_conference {
+        conference::say((old, new), raw, (id, Some(revision)), &mut body);
     }
     without_repetition(&mut body, raw);
     Ok(body)
@@ -180,7 +183,7 @@ pub(super) fn recurs_anew(before: Option<(&Series, &Master)>, after: Option<(&Se
 
 fn patch(
     mut atoms: BTreeSet<Atom>,
-    (before, after): (&Fields, &Fields),
+    after: &Fields,
     raw: &Body,
     setting: &Setting,
 ) -> Result<Body, Unsayable> {
@@ -191,7 +194,7 @@ fn patch(
     if touches_guests && is_part && reach == Reach::Everything {
         return Err(Unsayable::PartOfGuests);
     }
-    let mut body = say(&atoms, (before, after), raw, setting);
+    let mut body = say(&atoms, after, raw, setting);
     if matches!(reach, Reach::Own(_)) && body.remove("attendees").is_some() {
         // Of a guest Google takes nothing else; it then leaves the others alone, whatever became of them since.
         if let Some(own) = guests::own_answer(raw, after) {
@@ -204,7 +207,7 @@ fn patch(
     Ok(body)
 }
 
-fn say(atoms: &BTreeSet<Atom>, (before, after): (&Fields, &Fields), raw: &Body, setting: &Setting) -> Body {
+fn say(atoms: &BTreeSet<Atom>, after: &Fields, raw: &Body, setting: &Setting) -> Body {
     let mut body = Body::new();
     for atom in atoms {
         let (name, value) = match atom {
@@ -213,8 +216,7 @@ fn say(atoms: &BTreeSet<Atom>, (before, after): (&Fields, &Fields), raw: &Body, 
                 body.insert("start".to_owned(), start);
                 ("end", end)
             }
-            Atom::Place if before.location == after.location => continue,
-            Atom::Place => ("location", text(after.location.as_ref())),
+            Atom::Location => ("location", text(after.location.as_ref())),
             Atom::Title => ("summary", text(after.title.as_ref())),
             Atom::Text => ("description", text(after.description.as_ref())),
             Atom::Url => match source(after, raw) {
@@ -234,7 +236,7 @@ fn say(atoms: &BTreeSet<Atom>, (before, after): (&Fields, &Fields), raw: &Body, 
                 },
             },
             Atom::Guest(_) | Atom::Answer(_) => ("attendees", Value::Null),
-            Atom::Organizer | Atom::Categories | Atom::Existence => continue,
+            Atom::Organizer | Atom::Categories | Atom::Conference | Atom::Existence => continue,
         };
         body.insert(name.to_owned(), value);
     }
@@ -310,22 +312,6 @@ fn transparency(transparency: Transparency) -> &'static str {
         Transparency::Opaque => "opaque",
         Transparency::Transparent => "transparent",
     }
-}
-
-/// A Meet that is wanted and was never asked for. Its name is the same for every attempt of one write, so that Google
-/// makes one; a conference that is there, pending or failed is left alone.
-fn wanted_meet(fields: &Fields, raw: &Body, id: &ProviderId, revision: Option<&Revision>) -> Option<Value> {
-    let Some(Conference { kind: ConferenceType::GoogleMeet, link }) = &fields.conference else { return None };
-    if !link.is_empty() || raw.contains_key("conferenceData") || raw.contains_key("hangoutLink") {
-        return None;
-    }
-    let mut name = id.as_str().to_owned();
-    if let Some(revision) = revision {
-        name.push('-');
-        name.extend(revision.as_str().chars().filter(char::is_ascii_alphanumeric));
-    }
-    let key = json!({ "type": "hangoutsMeet" });
-    Some(json!({ "createRequest": { "requestId": name, "conferenceSolutionKey": key } }))
 }
 
 /// Takes out what Google says already.

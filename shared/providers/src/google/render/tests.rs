@@ -1,4 +1,6 @@
-use calfleet_domain::model::{Attendee, End, ParticipationStatus, Uid, When};
+use calfleet_domain::model::{
+    Attendee, Conference, ConferenceStatus, ConferenceType, End, ParticipationStatus, Uid, When,
+};
 
 use super::super::wire;
 use super::*;
@@ -20,7 +22,7 @@ fn day() -> Fields {
 
 #[expect(clippy::unnecessary_wraps, reason = "an event may be without a conference")]
 fn meet(link: &str) -> Option<Conference> {
-    Some(Conference { kind: ConferenceType::GoogleMeet, link: link.to_owned() })
+    Some(Conference::ready(ConferenceType::GoogleMeet, link))
 }
 
 fn single(fields: Fields) -> Event {
@@ -57,9 +59,9 @@ fn what_is_emptied_is_deleted_and_what_is_said_already_is_not_said_again() {
 }
 
 #[test]
-fn a_meet_is_asked_for_once_and_never_taken_away() {
+fn a_meet_is_asked_for_once_and_taken_away_when_that_is_meant() {
     let (mut wanted, mut held) = (day(), day());
-    wanted.conference = meet("");
+    wanted.conference = Some(Conference::without_link(ConferenceType::GoogleMeet, ConferenceStatus::Pending));
     held.conference = meet("https://meet.google.com/abc-defg-hij");
     let request = object_patch(day(), wanted.clone(), &json!({})).unwrap();
 
@@ -70,7 +72,24 @@ fn a_meet_is_asked_for_once_and_never_taken_away() {
     for raw in [json!({ "conferenceData": { "createRequest": {} } }), json!({ "hangoutLink": "https://x" })] {
         assert_eq!(object_patch(day(), wanted.clone(), &raw), Ok(Body::new()), "{raw}");
     }
-    assert_eq!(object_patch(held, day(), &json!({ "conferenceData": {} })), Ok(Body::new()));
+    let failed = json!({ "conferenceData": { "createRequest": { "status": { "statusCode": "failure" } } } });
+    assert!(object_patch(day(), wanted, &failed).unwrap().contains_key("conferenceData"));
+    let mut moved = held.clone();
+    moved.location = Some("Room 4".to_owned());
+    let raw = json!({ "conferenceData": {}, "hangoutLink": "https://meet.google.com/abc-defg-hij" });
+    assert_eq!(object_patch(held.clone(), moved, &raw), Ok(body(&json!({ "location": "Room 4" }))));
+    assert_eq!(object_patch(held, day(), &raw), Ok(body(&json!({ "conferenceData": null }))));
+}
+
+#[test]
+fn a_link_of_another_kind_is_kept_beside() {
+    let mut wanted = day();
+    wanted.conference = Some(Conference::ready(ConferenceType::Custom, "https://rooms.example.com/7"));
+    let beside = json!({ "extendedProperties": { "private": { "calfleetConference": "https://rooms.example.com/7" } } });
+
+    assert_eq!(object_patch(day(), wanted.clone(), &json!({})), Ok(body(&beside)));
+    let taken = object_patch(wanted, day(), &beside).unwrap();
+    assert_eq!(taken["extendedProperties"]["private"]["calfleetConference"], Value::Null);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Attendee, Body, Conference, ConferenceType, End, Fields, NominalDuration, Notify, ProviderId, Reminder,
-    Revision, Status, Transparency, Visibility, When,
+    Attendee, Body, Conference, ConferenceStatus, ConferenceType, End, Fields, NominalDuration, Notify,
+    ProviderId, Reminder, Revision, Status, Transparency, Visibility, When,
 };
 use calfleet_domain::reconcile::version;
 use calfleet_providers::driver::{CalendarRef, Change, Problem};
@@ -44,7 +44,7 @@ async fn a_new_event_is_made_whole_under_its_own_name() {
     wanted.visibility = Visibility::Private;
     wanted.transparency = Transparency::Transparent;
     wanted.color = text("#DC2127");
-    wanted.conference = Some(Conference { kind: ConferenceType::GoogleMeet, link: String::new() });
+    wanted.conference = Some(asked());
     let event = ours(1, Body::Single(wanted));
 
     let made = desk.create(&event, Notify::None).await.unwrap().unwrap();
@@ -54,7 +54,7 @@ async fn a_new_event_is_made_whole_under_its_own_name() {
     assert_eq!((made.event.uid.clone(), &stored["colorId"]), (event.uid.clone(), &json!("11")));
     let mut expected = event.clone();
     let link = stored["hangoutLink"].as_str().unwrap().to_owned();
-    fields(&mut expected).conference = Some(Conference { kind: ConferenceType::GoogleMeet, link });
+    fields(&mut expected).conference = Some(Conference::ready(ConferenceType::GoogleMeet, link));
     fields(&mut expected).organizer = made.event.fields().unwrap().organizer.clone();
     assert!(version::is_same(&expected, &made.event), "{expected:#?} became {:#?}", made.event);
     assert_eq!(made.revision.as_ref().map(Revision::as_str), stored["etag"].as_str());
@@ -262,25 +262,33 @@ async fn a_calendar_that_can_only_be_read_says_so() {
     desk.close();
 }
 
+/// A Meet that is wanted.
+fn asked() -> Conference {
+    Conference::without_link(ConferenceType::GoogleMeet, ConferenceStatus::Pending)
+}
+
 #[tokio::test]
 async fn a_meet_that_is_pending_or_has_failed_is_not_asked_for_again() {
     let desk = Desk::open().await;
-    let wanted = Some(Conference { kind: ConferenceType::GoogleMeet, link: String::new() });
-    for (number, habit) in [(1, ConferenceHabit::Pending), (2, ConferenceHabit::Failure)] {
+    let wanted = Some(asked());
+    for (number, habit, shown) in [
+        (1, ConferenceHabit::Pending, ConferenceStatus::Pending),
+        (2, ConferenceHabit::Failure, ConferenceStatus::Failed),
+    ] {
         desk.google().set_habits(GoogleHabits { conference: habit, ..GoogleHabits::default() });
         let mut fields_of = review();
         fields_of.conference = wanted.clone();
         let held = desk.create(&ours(number, Body::Single(fields_of)), Notify::None).await.unwrap().unwrap();
         desk.relay.take();
         let mut after = held.event.clone();
-        fields(&mut after).conference = wanted.clone();
         fields(&mut after).title = text("Renamed");
 
         let now = desk.update(&held, &after, Notify::None).await.unwrap().unwrap();
 
         let writes = desk.relay.take_writes();
         assert_eq!(writes.iter().map(Sent::mentions).collect::<Vec<_>>(), [["summary"]], "{habit:?}");
-        assert_eq!(now.event.fields().unwrap().conference, None);
+        let expected = Conference::without_link(ConferenceType::GoogleMeet, shown);
+        assert_eq!(now.event.fields().unwrap().conference, Some(expected));
     }
     desk.google().set_habits(GoogleHabits::default());
     let id = ours(1, Body::Single(review())).uid.as_str().trim_end_matches("@google.com").to_owned();

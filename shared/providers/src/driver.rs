@@ -319,7 +319,8 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// The objects of these ids as they are now, at most [`Capabilities::read_batch`] of them. Each id is
     /// answered once: what is absent at the provider is [`RemoteChange::Removed`], what cannot be read is
-    /// [`RemoteChange::Unreadable`].
+    /// [`RemoteChange::Unreadable`]. An object that is asked for by the name that [`crate::naming`] gave it, and has
+    /// another one at its provider by now, is answered under that.
     ///
     /// # Errors
     /// Any class but [`FailureClass::Gone`].

@@ -54,6 +54,26 @@ pub(crate) fn read(text: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// The HTML that is read as this text.
+pub(crate) fn write(text: &str) -> String {
+    let mut html = String::with_capacity(text.len() + text.len() / 8);
+    let mut is_after_blank = true;
+    for letter in text.chars() {
+        match letter {
+            '\n' => html.push_str("<br>"),
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            ' ' if is_after_blank => html.push_str("&nbsp;"),
+            '\r' => continue,
+            letter => html.push(letter),
+        }
+        is_after_blank = matches!(letter, ' ' | '\n');
+    }
+    html
+}
+
 /// The text without tags if it is HTML, else as it is; line ends become `\n`. `None` when nothing is left.
 pub(crate) fn plain(text: &str) -> Option<String> {
     let text = if is_html(text) {
@@ -268,6 +288,14 @@ mod tests {
         assert_eq!(read(exchange).as_deref(), Some("Tom & Ada\nRoom 4\nBring  coffee"));
         assert_eq!(read("a &lt; b").as_deref(), Some("a < b"));
         assert_eq!(read("<html><body>\r\n</body></html>"), None);
+    }
+
+    #[test]
+    fn a_text_that_is_written_is_read_again() {
+        for text in ["Agenda:\n  1 < 2 & <b>\n\nTom  \"Ada\" & Bob", "&nbsp; &amp;lt;", "a\n    b\nc"] {
+            assert_eq!(read(&write(text)).as_deref(), Some(text));
+        }
+        assert_eq!(write(" <a href=\"x\">"), "&nbsp;&lt;a href=&quot;x&quot;&gt;");
     }
 
     #[test]

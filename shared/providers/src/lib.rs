@@ -12,6 +12,7 @@ pub mod graph;
 mod html;
 pub mod http;
 pub mod identity;
+mod instances;
 pub mod limit;
 pub mod naming;
 pub mod notification;

@@ -2,6 +2,7 @@
 //! whose answer was lost findable.
 
 use calfleet_domain::model::{EventId, ProviderId, ProviderKind, Uid};
+use uuid::Uuid;
 
 /// The names of an object that does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +46,19 @@ pub fn names(kind: ProviderKind, calendar: &ProviderId, event: EventId) -> Names
 /// What ids begin with of objects that Microsoft Graph has not named yet; the rest is the transaction id.
 pub const UNSENT: &str = "unsent:";
 
+/// The transaction id that an object which goes by a name of ours is created with; `None` for an id of Graph's own.
+pub fn transaction(id: &ProviderId) -> Option<Uuid> {
+    Uuid::try_parse(id.as_str().strip_prefix(UNSENT)?).ok()
+}
+
+/// The name that an object went by until Graph named it, from its transaction id; `None` where that is not one of ours.
+pub fn unsent(transaction: &str) -> Option<ProviderId> {
+    let id = Uuid::try_parse(transaction).ok()?;
+    Some(ProviderId(format!("{UNSENT}{}", id.simple())))
+}
+
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]
@@ -63,6 +73,9 @@ mod tests {
         assert_eq!(dav.provider_id.as_str(), "/ada/work/00000000-0000-0000-0000-0000000000ab.ics");
         assert_eq!(of(ProviderKind::Caldav, "/ada/work"), dav);
         assert_eq!(of(ProviderKind::Caldav, "https://p7.example.com/ada/work/"), dav);
-        assert!(of(ProviderKind::Microsoft, "AAMk").provider_id.as_str().starts_with(UNSENT));
+        let graph = of(ProviderKind::Microsoft, "AAMk").provider_id;
+        assert_eq!(transaction(&graph), Some(event.0));
+        assert_eq!(unsent(&event.0.hyphenated().to_string()), Some(graph));
+        assert_eq!((transaction(&google.provider_id), unsent("their own words")), (None, None));
     }
 }

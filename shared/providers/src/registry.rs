@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use calfleet_domain::clock::{Clock, Rng};
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Authentication, ProviderKind};
+use calfleet_domain::model::{Authentication, Event, ProviderKind};
 use url::Url;
 
 use crate::caldav::driver::CaldavDriver;
@@ -16,6 +16,7 @@ use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
 use crate::feed::driver::FeedDriver;
 use crate::google::driver::GoogleDriver;
+use crate::graph;
 use crate::graph::driver::GraphDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
@@ -100,7 +101,7 @@ pub const PROVIDERS: &[Provider] = &[
         summary: "Calendars of Microsoft accounts, personal (Outlook.com) and of Microsoft 365.",
         address_hint: "",
         authentications: &[Authentication::Oauth],
-        writes: false,
+        writes: true,
         scopes: MICROSOFT_SCOPES,
     },
     Provider {
@@ -126,6 +127,17 @@ pub const PROVIDERS: &[Provider] = &[
 /// What is known of a provider; `None` for one that cannot be connected.
 pub fn provider(kind: ProviderKind) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.kind == kind)
+}
+
+/// Why an event that says `before` cannot say `after` at a provider, in a sentence for people; `None` when it can, as
+/// far as that is known before it is asked.
+pub fn unsayable(kind: ProviderKind, before: Option<&Event>, after: &Event) -> Option<String> {
+    match kind {
+        ProviderKind::Microsoft => {
+            graph::unsayable(before, after).map(|what| format!("This provider cannot {what}."))
+        }
+        ProviderKind::Google | ProviderKind::Caldav | ProviderKind::Feed => None,
+    }
 }
 
 /// The address that a person means: a URL, a bare host name, or a mail address (as `mailto:`, which only CalDAV

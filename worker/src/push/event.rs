@@ -158,7 +158,8 @@ impl Push<'_> {
         let id = &held.row.event.provider_id;
         let read = self.driver.read(&held.place(), std::slice::from_ref(id)).await;
         let change = match read {
-            Ok(changes) => changes.into_iter().find(|change| change.provider_id() == id),
+            // Under its own name by now, where it was asked for by ours.
+            Ok(changes) => changes.into_iter().next(),
             Err(error) => return Ok(Err(error)),
         };
         let shown = match &change {

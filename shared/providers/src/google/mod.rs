@@ -20,7 +20,6 @@ mod fields;
 mod guests;
 #[cfg(test)]
 mod hostile;
-mod instances;
 mod normalise;
 mod reading;
 mod render;

@@ -14,7 +14,6 @@ use calfleet_domain::reconcile::diff::has_same_frame;
 use serde_json::json;
 
 use super::exchange;
-use super::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
 use super::normalise;
 use super::reading::Reader;
 use super::render::{self, Body, Reach, Unsayable};
@@ -22,6 +21,7 @@ use super::times;
 use super::wire;
 use super::writing::{Mail, WRITE, Writer, changed_meanwhile, series_of, unsayable};
 use crate::driver::{Agreed, DriverError, Problem, Written};
+use crate::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
 
 /// The series whose instances are written.
 #[derive(Clone, Copy)]

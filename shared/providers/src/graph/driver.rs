@@ -17,14 +17,16 @@ use super::normalise::{self, Item, Setting};
 use super::reading::{BATCH, Found, Reader};
 use super::request::{Api, Form};
 use super::wire::{self, EventKind};
+use super::writing::Writer;
 use super::{fields, times};
 use crate::caldav::error::Attempt;
 use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, Finding, ListingMode, Next,
-    ProbeReport, Problem, Since, Verdict, Watch, WatchRequest,
+    ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
+use crate::naming;
 use crate::surroundings::Surroundings;
 
 /// More pages of calendars than any account has.
@@ -97,14 +99,41 @@ impl GraphDriver {
         Ok(setting)
     }
 
+    fn known_setting(&self, calendar: &CalendarRef) -> Option<Setting> {
+        self.learnt(|learnt| learnt.settings.get(&calendar.provider_id).cloned())
+    }
+
+    fn reader<'d>(&'d self, calendar: &'d CalendarRef) -> Result<Reader<'d>, DriverError> {
+        let cursor = GraphCursor::of(&Since::Beginning, self.exchange.clock.now(), self.horizon);
+        let (exchange, api) = (&self.exchange, &self.api);
+        let window = cursor.ok_or_else(expired)?.window;
+        Ok(Reader { exchange, api, calendar: calendar.provider_id.as_str(), window })
+    }
+
+    /// What events go by at Graph: those that go by a name of ours are looked for, once.
+    async fn named<'i>(
+        &self,
+        reader: &Reader<'_>,
+        ids: &'i [ProviderId],
+    ) -> Result<Vec<(&'i ProviderId, Option<ProviderId>)>, DriverError> {
+        let mut named = Vec::with_capacity(ids.len());
+        for id in ids {
+            let found = match naming::transaction(id) {
+                Some(transaction) => reader.made(transaction).await?,
+                None => Some(id.clone()),
+            };
+            named.push((id, found));
+        }
+        Ok(named)
+    }
+
     /// What has to be known of the calendar to read these events: nothing, mostly, and then nothing is asked.
     async fn setting_for<'e>(
         &self,
         calendar: &CalendarRef,
         mut events: impl Iterator<Item = &'e wire::Event>,
     ) -> Result<Setting, DriverError> {
-        let known = self.learnt(|learnt| learnt.settings.get(&calendar.provider_id).cloned());
-        match known {
+        match self.known_setting(calendar) {
             Some(setting) => Ok(setting),
             None if events.any(normalise::needs_setting) => self.look_at(calendar).await,
             None => Ok(Setting::unseen(calendar.time_zone.as_deref())),
@@ -183,7 +212,7 @@ impl Driver for GraphDriver {
             listing: ListingMode::SyncToken,
             reads_singly: true,
             read_batch: BATCH,
-            writes: false,
+            writes: true,
             schedules: true,
             watches: true,
         }
@@ -300,19 +329,16 @@ impl Driver for GraphDriver {
         calendar: &CalendarRef,
         ids: &[ProviderId],
     ) -> Result<Vec<RemoteChange>, DriverError> {
-        let cursor = GraphCursor::of(&Since::Beginning, self.exchange.clock.now(), self.horizon);
-        let window = cursor.ok_or_else(expired)?.window;
-        let reader = Reader {
-            exchange: &self.exchange,
-            api: &self.api,
-            calendar: calendar.provider_id.as_str(),
-            window,
-        };
+        let reader = self.reader(calendar)?;
+        let named = self.named(&reader, ids).await?;
         let wanted: Vec<(ProviderId, Form)> = self.learnt(|learnt| {
-            let form = |id| if learnt.series.contains(id) { Form::Series } else { Form::Any };
-            ids.iter().map(|id| (id.clone(), form(id))).collect()
+            let form = |id: &ProviderId| if learnt.series.contains(id) { Form::Series } else { Form::Any };
+            named.iter().filter_map(|(_, id)| id.as_ref()).map(|id| (id.clone(), form(id))).collect()
         });
-        let found = reader.find(&wanted).await?;
+        let mut found = reader.find(&wanted).await?;
+        let unmade = named.iter().filter(|(_, found)| found.is_none());
+        found
+            .extend(unmade.map(|(id, _)| Found::Other(RemoteChange::Removed { provider_id: (*id).clone() })));
         // Events of a calendar that was taken away are absent as well, and not deleted.
         if found.iter().any(|one| matches!(one, Found::Other(RemoteChange::Removed { .. }))) {
             self.look_at(calendar).await?;
@@ -326,7 +352,16 @@ impl Driver for GraphDriver {
             .filter_map(|one| one.event().map(|event| ProviderId(event.id.clone())))
             .collect();
         self.learnt(|learnt| learnt.series.extend(series));
-        Ok(found.into_iter().map(|one| one.change(window, &setting)).collect())
+        Ok(found.into_iter().map(|one| one.change(reader.window, &setting)).collect())
+    }
+
+    async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
+        let setting = match self.known_setting(calendar) {
+            Some(setting) => setting,
+            None => self.look_at(calendar).await?,
+        };
+        let (reader, notify) = (self.reader(calendar)?, write.notify);
+        Writer { reader, setting: &setting, notify }.write(write).await
     }
 
     /// A subscription is prolonged as long as Graph still knows it.

@@ -14,7 +14,11 @@ const MOST_CODES: usize = 8;
 
 /// The codes of a refusal, the outermost first; compared in letters of any case.
 #[derive(Debug, Default)]
-pub(super) struct Codes(Vec<String>);
+pub(super) struct Codes {
+    codes: Vec<String>,
+    /// The event that was made under a transaction id before.
+    existing: Option<String>,
+}
 
 impl Codes {
     /// Reads the body of a refusal; nothing of one that is none of Graph's.
@@ -26,11 +30,21 @@ impl Codes {
             codes.push(body.code.to_ascii_lowercase());
             at = body.inner_error.as_deref();
         }
-        Self(codes)
+        Self { codes, existing: refusal.error.existing.filter(|id| !id.is_empty()) }
+    }
+
+    /// Whether an event was made under this transaction id before.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.has_any(&["ErrorDuplicateTransactionId"])
+    }
+
+    /// The id of that event, where the answer says it.
+    pub(super) fn existing(&self) -> Option<&str> {
+        self.existing.as_deref()
     }
 
     fn has_any(&self, names: &[&str]) -> bool {
-        self.0.iter().any(|code| names.iter().any(|name| name.eq_ignore_ascii_case(code)))
+        self.codes.iter().any(|code| names.iter().any(|name| name.eq_ignore_ascii_case(code)))
     }
 }
 
@@ -79,6 +93,10 @@ pub(super) fn of_refusal(
         }
         403 if codes.has_any(&["ErrorAccessDenied", "ErrorQuotaExceeded"]) => {
             Some((FailureClass::Permanent, Problem::Forbidden { action: attempt.action.to_owned() }))
+        }
+        400 if codes.has_any(&["ErrorOccurrenceCrossingBoundary"]) => {
+            let action = "move an instance to or past the day of its neighbour".to_owned();
+            Some((FailureClass::Permanent, Problem::Unsupported { action }))
         }
         410 if codes.has_any(&DEAD_LINK) => Some((FailureClass::Gone, Problem::CursorExpired)),
         // A part of a batch whose turn never came.
@@ -167,6 +185,7 @@ mod tests {
         for (status, code, class, problem) in [
             (400, "ErrorInvalidIdMalformed", FailureClass::Permanent, "refused"),
             (400, "ErrorPropertyValidationFailure", FailureClass::Permanent, "refused"),
+            (400, "ErrorOccurrenceCrossingBoundary", FailureClass::Permanent, "unsupported"),
             (401, "InvalidAuthenticationToken", FailureClass::Auth, "access_revoked"),
             (403, "ErrorAccessDenied", FailureClass::Permanent, "forbidden"),
             (403, "Authorization_RequestDenied", FailureClass::Auth, "missing_scope"),
@@ -197,6 +216,16 @@ mod tests {
         assert!(Codes::of(inner).has_any(&NO_MAILBOX));
         assert!(!Codes::of(b"<html>").has_any(&NO_MAILBOX));
         assert!(!Codes::of(br#"{"error":"invalid_grant"}"#).has_any(&NO_MAILBOX));
+    }
+
+    #[test]
+    fn a_transaction_id_that_was_used_before_says_for_what() {
+        let named = br#"{"error":{"code":"errorDuplicateTransactionId","@event.existingEventId":"AAMk1"}}"#;
+
+        assert!(Codes::of(named).is_duplicate());
+        assert_eq!(Codes::of(named).existing(), Some("AAMk1"));
+        assert_eq!(codes("ErrorDuplicateTransactionId").existing(), None);
+        assert!(!codes("ErrorIrresolvableConflict").is_duplicate());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) enum Reply {
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     headers: HeaderMap,
-    codes: Codes,
+    pub(super) codes: Codes,
 }
 
 impl Refused {

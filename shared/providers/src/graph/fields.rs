@@ -11,9 +11,11 @@ use calfleet_domain::model::{
 };
 use chrono_tz::Tz;
 
-use super::wire::{EmailAddress, Event, ItemBody};
-use super::{times, wire};
-use crate::html;
+use super::wire::{EmailAddress, Event};
+use super::{body, times, wire};
+
+/// Teams, among the providers of online meetings.
+pub(super) const TEAMS: &str = "teamsForBusiness";
 
 /// Why an event cannot be read; in words for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +40,7 @@ pub(super) fn of(
     let (start, end) = times::span(event, zone, warnings).ok_or(Fault::BadStart)?;
     let mut fields = Fields::new(start, end);
     fields.title = text(event.subject.as_deref());
-    fields.description = event.body.as_ref().and_then(description);
+    fields.description = body::description(event);
     fields.location = location(event);
     fields.status = if event.is_cancelled { Status::Cancelled } else { Status::Confirmed };
     fields.transparency = match event.show_as.as_deref() {
@@ -79,17 +81,6 @@ pub(super) fn role(event: &Event) -> Role {
 
 fn text(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn description(body: &ItemBody) -> Option<String> {
-    let content = body.content.as_deref()?;
-    match body.content_type.as_deref() {
-        Some("text") => {
-            let plain = content.replace("\r\n", "\n").replace('\r', "\n");
-            (!plain.trim().is_empty()).then_some(plain)
-        }
-        _ => html::read(content),
-    }
 }
 
 /// All of them, where there are several.
@@ -160,16 +151,18 @@ fn answered(status: Option<&wire::ResponseStatus>) -> ParticipationStatus {
     }
 }
 
-/// Graph's own meeting first, then what stands in the texts.
+/// Graph's own meeting first, then what stands in the texts. A meeting of one's own that has no link yet gets one.
 fn conference(event: &Event, fields: &Fields) -> Option<Conference> {
     let is_link = |link: &&str| link.starts_with("https://") || link.starts_with("http://");
-    let joined = event.online_meeting.as_ref().and_then(|meeting| meeting.join_url.as_deref());
-    let link = joined.or(event.online_meeting_url.as_deref()).filter(is_link);
+    let is_teams = event.online_meeting_provider.as_deref() == Some(TEAMS);
+    let link = body::join_url(event).or(event.online_meeting_url.as_deref()).filter(is_link);
     let Some(link) = link else {
-        return ics::conference_in([None, fields.location.as_deref(), fields.description.as_deref()]);
+        let pending = || Conference { kind: ConferenceType::MicrosoftTeams, link: String::new() };
+        let is_pending = is_teams && event.is_online_meeting && event.is_organizer == Some(true);
+        return ics::conference_in([None, fields.location.as_deref(), fields.description.as_deref()])
+            .or_else(|| is_pending.then(pending));
     };
     let found = ics::conference(link);
-    let is_teams = event.online_meeting_provider.as_deref().is_some_and(|name| name.starts_with("teams"));
     Some(if is_teams { Conference { kind: ConferenceType::MicrosoftTeams, ..found } } else { found })
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{ProviderId, RemoteChange};
 use http::Request;
+use uuid::Uuid;
 
 use super::cursor::Window;
 use super::exchange::{self, Exchange, Reply};
@@ -121,22 +122,38 @@ impl Reader<'_> {
         Ok(found)
     }
 
+    /// The event that was made under that transaction id; `None` where there is none.
+    pub(super) async fn made(&self, transaction: Uuid) -> Result<Option<ProviderId>, DriverError> {
+        let request = self.api.find_made(READ.operation, self.calendar, transaction)?;
+        let body = self.exchange.fetch(READ, request).await?;
+        let page: wire::EventPage<'_> = exchange::parse(READ, &body)?;
+        let events = page.value.iter().filter_map(|raw| serde_json::from_str::<wire::Event>(raw.get()).ok());
+        // A copy that a person made of it has our marker as well, and another transaction id or none.
+        let is_it = |event: &wire::Event| {
+            let made = event.transaction_id.as_deref().and_then(|text| Uuid::try_parse(text).ok());
+            made == Some(transaction) && !event.id.is_empty()
+        };
+        Ok(events.into_iter().find(is_it).map(|event| ProviderId(event.id)))
+    }
+
     /// A series with its instances, where it does not say itself what departs from it.
     async fn completed(&self, found: Found) -> Result<Found, DriverError> {
         match found {
             Found::Event(event, raw) if event.kind == Some(EventKind::SeriesMaster) => {
                 let parts: wire::Departures<'_> = exchange::parse(READ, &raw)?;
                 let is_told = Departed::of(&parts).is_some();
-                let instances = if is_told { Vec::new() } else { self.instances(&event.id).await? };
+                let instances =
+                    if is_told { Vec::new() } else { self.instances(&event.id, self.window).await? };
                 Ok(Found::Series(event, raw, instances))
             }
             found => Ok(found),
         }
     }
 
-    async fn instances(&self, series: &str) -> Result<Vec<Bytes>, DriverError> {
+    /// The instances of a series that take place inside a window, verbatim.
+    pub(super) async fn instances(&self, series: &str, window: Window) -> Result<Vec<Bytes>, DriverError> {
         let mut instances = Vec::new();
-        let mut request = self.api.list_instances(READ.operation, self.calendar, series, self.window)?;
+        let mut request = self.api.list_instances(READ.operation, self.calendar, series, window)?;
         for _ in 0..MOST_PAGES {
             let body = self.exchange.fetch(READ, request).await?;
             let page: wire::EventPage<'_> = exchange::parse(READ, &body)?;

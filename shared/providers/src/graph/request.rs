@@ -5,15 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{Notify, Revision};
 use chrono::SecondsFormat;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
 use http::{Method, Request};
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
+use uuid::Uuid;
 
 use super::cursor::Window;
+use super::render::{Answer, Body, MARKER};
 use crate::driver::{DriverError, Problem, Watch, WatchRequest};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -163,6 +167,72 @@ impl Api {
         get(operation, &url, FORM)
     }
 
+    /// `List events` of those that were made under a transaction id; which Graph finds by our own marker only.
+    pub(super) fn find_made(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        transaction: Uuid,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let mut url = self.url(operation, &["me", "calendars", calendar, "events"])?;
+        let filter = format!(
+            "singleValueExtendedProperties/any(ep: ep/id eq '{MARKER}' and ep/value eq '{}')",
+            transaction.hyphenated()
+        );
+        url.query_pairs_mut().append_pair("$filter", &filter).append_pair("$select", SELECTED);
+        get(operation, &url, FORM)
+    }
+
+    /// `Create event`.
+    pub(super) fn create_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        body: &Body,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["me", "calendars", calendar, "events"])?;
+        send(operation, Method::POST, &url, body)
+    }
+
+    /// `Update event`, as of that revision.
+    pub(super) fn patch_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        (event, revision): (&str, &Revision),
+        body: &Body,
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["me", "calendars", calendar, "events", event])?;
+        conditional(operation, send(operation, Method::PATCH, &url, body)?, revision)
+    }
+
+    /// `Delete event`, as of that revision.
+    pub(super) fn delete_event(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        (event, revision): (&str, &Revision),
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["me", "calendars", calendar, "events", event])?;
+        conditional(operation, build(operation, Method::DELETE, &url, FORM, Bytes::new())?, revision)
+    }
+
+    /// `event: accept`, `event: decline`, `event: tentativelyAccept`.
+    pub(super) fn answer(
+        &self,
+        operation: &'static str,
+        calendar: &str,
+        event: &str,
+        (answer, notify): (&Answer, Notify),
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.url(operation, &["me", "calendars", calendar, "events", event, answer.verb])?;
+        let mut body = json!({ "sendResponse": notify != Notify::None });
+        if let (Some(comment), Some(body)) = (&answer.comment, body.as_object_mut()) {
+            body.insert("comment".to_owned(), json!(comment));
+        }
+        send(operation, Method::POST, &url, &body)
+    }
+
     /// `JSON batching` of requests that ask for something; each gets its place for an id.
     pub(super) fn batch(
         &self,
@@ -288,11 +358,29 @@ fn send(
     operation: &'static str,
     method: Method,
     url: &Url,
-    body: &Value,
+    body: &impl Serialize,
 ) -> Result<Request<Bytes>, DriverError> {
-    let mut request = build(operation, method, url, FORM, Bytes::from(body.to_string()))?;
+    // Texts and numbers cannot fail to be written.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut request = build(operation, method, url, FORM, Bytes::from(body))?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(request)
+}
+
+/// The same request if the event has that revision still.
+fn conditional(
+    operation: &'static str,
+    mut request: Request<Bytes>,
+    revision: &Revision,
+) -> Result<Request<Bytes>, DriverError> {
+    let tag = HeaderValue::from_str(&format!("W/\"{}\"", revision.as_str()));
+    request.headers_mut().insert(IF_MATCH, tag.map_err(|error| unbuilt(operation).caused_by(error))?);
+    Ok(request)
+}
+
+fn unbuilt(operation: &'static str) -> DriverError {
+    let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
+    DriverError::new(operation, FailureClass::Permanent, problem)
 }
 
 fn build(
@@ -308,10 +396,7 @@ fn build(
         .header(ACCEPT, HeaderValue::from_static("application/json"))
         .header(PREFER, prefer)
         .body(body);
-    request.map_err(|error| {
-        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
-        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
-    })
+    request.map_err(|error| unbuilt(operation).caused_by(error))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub(super) struct Named {
 /// `event`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "as documented")]
 pub(super) struct Event {
     pub(super) id: String,
     /// That it is no longer shown, in a delta only.
@@ -60,6 +61,8 @@ pub(super) struct Event {
     pub(super) series_master_id: Option<String>,
     #[serde(rename = "iCalUId")]
     pub(super) ical_uid: Option<String>,
+    /// The client's name for its creation; of events that an application made.
+    pub(super) transaction_id: Option<String>,
     pub(super) subject: Option<String>,
     pub(super) body: Option<ItemBody>,
     pub(super) start: Option<Moment>,
@@ -86,6 +89,8 @@ pub(super) struct Event {
     pub(super) is_reminder_on: bool,
     pub(super) reminder_minutes_before_start: Option<i64>,
     pub(super) recurrence: Option<Recurrence>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) is_online_meeting: bool,
     pub(super) online_meeting_provider: Option<String>,
     pub(super) online_meeting: Option<OnlineMeeting>,
     pub(super) online_meeting_url: Option<String>,
@@ -308,6 +313,9 @@ pub(super) struct RefusalBody {
     pub(super) code: String,
     #[serde(alias = "innererror")]
     pub(super) inner_error: Option<Box<RefusalBody>>,
+    /// What a transaction id was used for before.
+    #[serde(rename = "@event.existingEventId")]
+    pub(super) existing: Option<String>,
 }
 
 /// What is posted to our address.

@@ -213,6 +213,10 @@ fn planned(
     };
     if let Some(after) = &changed.event {
         permit::guest(row, wish.operation(), before, after, &place.own_addresses())?;
+        permit::expression(place, Some(before), after)?;
+    }
+    if let Some(split) = &changed.split {
+        permit::expression(place, None, split)?;
     }
     let is_idle =
         changed.split.is_none() && changed.event.as_ref().is_some_and(|after| is_same(before, after));
@@ -233,7 +237,7 @@ fn planned(
         let made = step(Operation::Create, second.id, &second.names.provider_id, None, Some(split));
         steps.push(Step { reach: Reach::ALL, ..made });
     }
-    permit::silence(place, terms.notify, &mailed(place, &steps))?;
+    permit::silence(place, row.event.role, terms.notify, &mailed(place, &steps))?;
     let plan = plan(place, &steps, terms.notify, changed.adjusted.clone(), changed.lost.clone());
     drop(steps);
     Ok((if is_idle { Vec::new() } else { rows(row, operation, changed, (wish, second)) }, plan))

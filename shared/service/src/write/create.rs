@@ -1,6 +1,6 @@
 //! Making events.
 
-use calfleet_domain::model::{CalendarId, Event, EventId, Operation, OrganizationId, Organizer};
+use calfleet_domain::model::{CalendarId, Event, EventId, Operation, OrganizationId, Organizer, Role};
 use calfleet_providers::naming::{self, Names};
 use calfleet_providers::registry::provider;
 use calfleet_store::events::StoredRow;
@@ -108,6 +108,7 @@ impl Service {
         let id: EventId = self.id();
         let names = place.names(id);
         let event = organized(Event { uid: names.uid.clone(), body: draft.body }, place);
+        permit::expression(place, None, &event)?;
         Ok(New {
             id,
             names,
@@ -167,7 +168,7 @@ fn planned(place: &Place, new: &New, terms: &Terms) -> Result<Plan, WriteError> 
         before: None,
         after: Some(&new.event),
     }];
-    permit::silence(place, terms.notify, &mailed(place, &steps))?;
+    permit::silence(place, Role::Organizer, terms.notify, &mailed(place, &steps))?;
     Ok(plan(place, &steps, terms.notify, new.adjusted.clone(), Vec::new()))
 }
 

@@ -32,10 +32,21 @@ pub(super) struct Limits {
     pub(super) reminders: usize,
     /// Which reminders it can keep.
     pub(super) reminder_forms: ReminderForms,
-    /// Whether a write can be asked to mail nobody.
-    pub(super) can_be_silent: bool,
+    /// When a write can be asked to mail nobody.
+    pub(super) silence: Silence,
     /// Whether we have to write down who organizes an event with guests.
     pub(super) names_organizer: bool,
+}
+
+/// When a provider can be asked to mail nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Always.
+    Always,
+    /// When a guest answers, or deletes the own copy; whoever organizes an event mails its guests with every change.
+    OfGuests,
+    /// Never.
+    Never,
 }
 
 /// Which reminders a provider can keep.
@@ -58,7 +69,7 @@ impl Limits {
                 guests: 200,
                 reminders: 5,
                 reminder_forms: ReminderForms::MinutesBeforeStart(40_320),
-                can_be_silent: true,
+                silence: Silence::Always,
                 names_organizer: false,
             },
             // `event` of Graph v1.0: one `reminderMinutesBeforeStart`, at most 500 attendees.
@@ -67,7 +78,7 @@ impl Limits {
                 guests: 500,
                 reminders: 1,
                 reminder_forms: ReminderForms::MinutesBeforeStart(i64::from(i32::MAX)),
-                can_be_silent: false,
+                silence: Silence::OfGuests,
                 names_organizer: false,
             },
             // No server documents any; ours, far above what people write.
@@ -76,7 +87,7 @@ impl Limits {
                 guests: 500,
                 reminders: 10,
                 reminder_forms: ReminderForms::Any,
-                can_be_silent: false,
+                silence: Silence::Never,
                 names_organizer: true,
             },
         }

@@ -8,12 +8,14 @@ use calfleet_domain::model::{
 use calfleet_domain::reconcile::Atom;
 use calfleet_domain::reconcile::diff::changed_atoms;
 use calfleet_providers::driver::Capabilities;
+use calfleet_providers::registry::unsayable;
 use calfleet_store::calendars::Calendar;
 use calfleet_store::connections::Connection;
 use calfleet_store::events::{EventState, StoredRow};
 use serde::Serialize;
 
-use super::limits::Limits;
+use super::findings::Invalid;
+use super::limits::{Limits, Silence};
 use super::text;
 
 /// Why something cannot be done, in words that a person can act on.
@@ -148,14 +150,29 @@ pub(super) fn guest(
     }
 }
 
-/// Whether the provider can do it without mailing anybody, where nobody is to be mailed.
-pub(super) fn silence(place: &Place, notify: Notify, mailed: &[String]) -> Result<(), Refusal> {
-    let can_be_silent = Limits::of(place.connection.settings.provider).can_be_silent;
+/// Whether the provider can do it without mailing anybody, where nobody is to be mailed. `role` is the owner's part in
+/// the event.
+pub(super) fn silence(place: &Place, role: Role, notify: Notify, mailed: &[String]) -> Result<(), Refusal> {
+    let can_be_silent = match Limits::of(place.connection.settings.provider).silence {
+        Silence::Always => true,
+        Silence::OfGuests => role == Role::Attendee,
+        Silence::Never => false,
+    };
     if notify == Notify::None && place.capabilities.schedules && !can_be_silent && !mailed.is_empty() {
         let message = "This provider mails the guests by itself and cannot be asked not to; leave the guests out, or let it.";
         return Err(Refusal::new("cannot_be_silent", message));
     }
     Ok(())
+}
+
+/// Whether the provider has words for what an event shall say.
+pub(super) fn expression(place: &Place, before: Option<&Event>, after: &Event) -> Result<(), Vec<Invalid>> {
+    match unsayable(place.connection.settings.provider, before, after) {
+        None => Ok(()),
+        Some(message) => {
+            Err(vec![Invalid { field: "recurrence".to_owned(), code: "not_supported", message }])
+        }
+    }
 }
 
 /// What a caller may do with an event.

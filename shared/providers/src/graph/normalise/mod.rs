@@ -22,9 +22,9 @@ use crate::driver::Coverage;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Setting {
     /// Its own zone.
-    zone: Option<Tz>,
+    pub(super) zone: Option<Tz>,
     /// The address of whom it belongs to, lower case.
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// Whether other people's private events are hidden.
     hides_private: bool,
 }
@@ -181,7 +181,8 @@ fn remote(
     }
 }
 
-fn instance(
+/// An instance of a series that is read by itself.
+pub(super) fn instance(
     event: &wire::Event,
     series: &str,
     raw: &str,

@@ -22,16 +22,14 @@ use super::wire;
 #[error("it recurs in a way that is not known here")]
 pub(super) struct UnknownPattern;
 
-/// Why a rule cannot be written; in words for people.
+/// Why a rule cannot be written; completes "this provider cannot …".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPattern {
-    #[error("Microsoft calendars know no recurrence of this kind")]
+    #[error("repeat an event by a rule of this kind")]
     Kind,
-    #[error(
-        "Microsoft calendars take the last day where a month is too short, and cannot leave the month out"
-    )]
+    #[error("leave out months that are too short (it takes their last day)")]
     ShortMonths,
-    #[error("Microsoft calendars begin a series where its rule does, and this one begins elsewhere")]
+    #[error("begin a series on a day that its rule does not have")]
     Start,
 }
 
@@ -43,7 +41,6 @@ pub(super) fn rule(recurrence: &wire::Recurrence, start: &When) -> Result<Rule, 
 }
 
 /// The recurrence that says what a rule of a series starting at `start` does. Its zone is left to the event's.
-#[cfg_attr(not(test), expect(dead_code, reason = "the way out is built on it"))]
 pub(super) fn recurrence(rule: &Rule, start: &When) -> Result<wire::Recurrence, NoPattern> {
     let day = start.wall().date();
     let pattern = pattern::write(rule, day)?;

@@ -110,7 +110,7 @@ async fn an_account_is_probed_and_its_calendars_listed_to_the_last_page() {
     let calendars = driver.list_calendars().await.unwrap();
 
     assert_eq!(report.account, "ada@example.com");
-    assert!(report.capabilities.watches && !report.capabilities.writes);
+    assert!(report.capabilities.watches && report.capabilities.writes);
     let names: Vec<_> =
         calendars.iter().map(|calendar| (calendar.name.as_str(), calendar.is_primary)).collect();
     assert_eq!(names, [("Birthdays", false), ("Calendar", true)]);

@@ -1,4 +1,5 @@
-//! What becomes of the instances of a series that is written: pure deciding, [`super::series`] does it.
+//! What becomes of the instances of a series that is written, where a provider keeps an object for each that departs
+//! from it. Pure deciding; each driver does it in its own `series`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +13,12 @@ use calfleet_domain::recurrence::end_of;
 use calfleet_domain::recurrence::expand::start_of;
 use chrono_tz::Tz;
 
-/// The objects that Google keeps for instances, by original start in the form of the series.
-pub(super) type Objects = BTreeMap<RecurrenceId, RemoteInstance>;
+/// The objects that a provider keeps for instances, by original start in the form of the series.
+pub(crate) type Objects = BTreeMap<RecurrenceId, RemoteInstance>;
 
 /// What an instance shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted<'s> {
+pub(crate) enum Wanted<'s> {
     /// It takes place, and says this.
     Says(Box<Cow<'s, Fields>>),
     /// It does not take place.
@@ -25,7 +26,7 @@ pub(super) enum Wanted<'s> {
 }
 
 /// What a series wants its instance of that original start to be; `None` where it says nothing of it.
-pub(super) fn wanted<'s>(series: &'s Series, key: &RecurrenceId, zone: Option<Tz>) -> Option<Wanted<'s>> {
+pub(crate) fn wanted<'s>(series: &'s Series, key: &RecurrenceId, zone: Option<Tz>) -> Option<Wanted<'s>> {
     match series.overrides.get(key) {
         Some(Override::Changed(fields)) if fields.status == Status::Cancelled => {
             return Some(Wanted::Cancelled);
@@ -49,7 +50,7 @@ pub(super) fn wanted<'s>(series: &'s Series, key: &RecurrenceId, zone: Option<Tz
 }
 
 /// Original starts of the instances that shall become something else than they were.
-pub(super) fn touched(before: &Series, after: &Series, zone: Option<Tz>) -> BTreeSet<RecurrenceId> {
+pub(crate) fn touched(before: &Series, after: &Series, zone: Option<Tz>) -> BTreeSet<RecurrenceId> {
     let named = |series: &Series| -> Vec<RecurrenceId> {
         let exclusions = series.master.iter().flat_map(|master| &master.exclusions);
         series.overrides.keys().chain(exclusions).copied().collect()
@@ -65,13 +66,13 @@ pub(super) fn touched(before: &Series, after: &Series, zone: Option<Tz>) -> BTre
 }
 
 /// Original starts of the instances that a series wants to be something of their own.
-pub(super) fn changed(series: &Series) -> BTreeSet<RecurrenceId> {
+pub(crate) fn changed(series: &Series) -> BTreeSet<RecurrenceId> {
     let is_changed = |over: &Override| matches!(over, Override::Changed(_));
     series.overrides.iter().filter(|(_, over)| is_changed(over)).map(|(key, _)| *key).collect()
 }
 
 /// Objects by original start in the form of a series; in their own where its master is not known.
-pub(super) fn keyed(instances: Vec<RemoteInstance>, series: &Series) -> Objects {
+pub(crate) fn keyed(instances: Vec<RemoteInstance>, series: &Series) -> Objects {
     let start = series.master.as_ref().map(|master| &master.fields.start);
     let key = |instance: &RemoteInstance| match start {
         Some(start) => rekey(None, start, &instance.recurrence_id),
@@ -82,7 +83,7 @@ pub(super) fn keyed(instances: Vec<RemoteInstance>, series: &Series) -> Objects 
 
 /// Whether somebody else has been at one of these instances since both sides agreed: it has neither the revision that
 /// is held, nor says what was agreed on.
-pub(super) fn is_disturbed(
+pub(crate) fn is_disturbed(
     objects: &Objects,
     (series, held): (&Series, &BTreeMap<RecurrenceId, InstanceRef>),
     keys: &BTreeSet<RecurrenceId>,

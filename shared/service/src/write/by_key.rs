@@ -56,6 +56,9 @@ impl Service {
                     return Err(Refusal::new("other_calendar", message).into());
                 }
                 (Some((_, own)), _) => self.place(terms.organization_id, own).await?,
+                (None, _) if terms.expected.is_some() => {
+                    return Err(WriteError::NotFound("event of this key"));
+                }
                 (None, Some(wanted)) => self.place(terms.organization_id, wanted).await?,
                 (None, None) => {
                     let message = "Say in which calendar: there is no event of this key yet.".to_owned();

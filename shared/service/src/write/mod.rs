@@ -9,6 +9,7 @@ mod by_key;
 mod change;
 mod commit;
 mod compose;
+mod confirm;
 mod create;
 mod findings;
 mod input;
@@ -26,6 +27,7 @@ mod undo;
 
 pub use by_key::Saved;
 pub use commit::{Mode, Terms};
+pub use confirm::{ChangeView, MailView, PlanView, PlannedView, WriteView};
 pub use findings::{Adjustment, Invalid};
 pub use input::{
     ConferenceInput, ConferenceName, EventInput, EventPatch, Given, GuestInput, TimeInput, TimeParts,

@@ -123,7 +123,7 @@ pub(super) fn respond(
                 Body::Single(fields) => give(fields, addresses, answer)?,
                 Body::Series(series) => {
                     let Some(mut master) = series.master.clone() else {
-                        let message = "Only some instances are known; give scope=this and a recurrence_id.";
+                        let message = "Only some instances are known; give scope=this and an instance.";
                         return Err(scope_fault("master_unknown", message));
                     };
                     give(&mut master.fields, addresses, answer)?;
@@ -170,7 +170,7 @@ fn meant(event: &Event, reach: Reach) -> Result<Meant, Vec<Invalid>> {
         (_, Some(id)) => id,
         (_, None) => {
             let message = "Say from which instance: its original start, such as 20260714T080000.";
-            let (field, code) = ("recurrence_id".to_owned(), "required");
+            let (field, code) = ("instance".to_owned(), "required");
             return Err(vec![Invalid { field, code, message: message.to_owned() }]);
         }
     };
@@ -193,7 +193,7 @@ fn this(key: RecurrenceId) -> Reach {
 
 fn no_instance(id: RecurrenceId) -> Vec<Invalid> {
     let message = format!("The series has no instance {id} that takes place.");
-    vec![Invalid { field: "recurrence_id".to_owned(), code: "no_instance", message }]
+    vec![Invalid { field: "instance".to_owned(), code: "no_instance", message }]
 }
 
 fn unsplittable(error: SplitError) -> Vec<Invalid> {
@@ -288,7 +288,7 @@ mod tests {
         let rest = gone(EditScope::Following, "20260720T080000").unwrap();
         assert_eq!(rules(&rest), ["FREQ=WEEKLY;COUNT=1"]);
         let nothing = delete(&weekly(), Reach { scope: EditScope::This, recurrence_id: None });
-        assert_eq!(nothing.unwrap_err()[0].field, "recurrence_id");
+        assert_eq!(nothing.unwrap_err()[0].field, "instance");
     }
 
     #[test]

@@ -13,8 +13,11 @@ use super::commit::push_ask;
 use super::outcome::{Settlement, WriteError};
 use crate::service::{Actor, Service};
 
-/// How often a waiting request looks: a provider answers in some hundred milliseconds.
-const LOOK: Duration = Duration::from_millis(50);
+/// How soon a waiting request looks again: at first as soon as a fast provider could have answered, then ever later.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
+/// How long a waiting request goes without looking at most.
+const LAST_LOOK: Duration = Duration::from_millis(400);
 
 /// An intent as people see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,7 +78,8 @@ impl From<OutboxEntry> for IntentView {
 }
 
 impl Service {
-    /// What has become of these intents: at once when all are settled, at `until` at the latest.
+    /// What has become of these intents: at once when all are settled, at `until` at the latest. No transaction is open
+    /// between two looks.
     ///
     /// # Errors
     /// When our database fails.
@@ -85,6 +89,7 @@ impl Service {
         intents: &[OutboxId],
         until: Timestamp,
     ) -> Result<Settlement, StoreError> {
+        let mut pause = FIRST_LOOK;
         loop {
             let tx = self.store.read(Scope::Organization(organization)).await?;
             let mut settled = Settlement::Done;
@@ -100,7 +105,8 @@ impl Service {
             if settled != Settlement::Pending || self.now() >= until {
                 return Ok(settled);
             }
-            self.clock.sleep_until(self.now().plus(LOOK)).await;
+            self.clock.sleep_until(self.now().plus(pause).min(until)).await;
+            pause = LAST_LOOK.min(pause * 3 / 2);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Taking an entry of the history back, as a new write with its own history.
 
-use calfleet_domain::model::{EditScope, Event, EventId, HistoryId};
+use calfleet_domain::model::{EditScope, Event, EventId, HistoryId, OrganizationId};
 use calfleet_domain::reconcile::restore::{Answers, RestoreError, restore};
 use calfleet_domain::reconcile::{Atom, FieldChange};
 use calfleet_providers::naming::Names;
 use calfleet_store::Scope;
 use calfleet_store::events::{self, EventState, StoredRow};
-use calfleet_store::history::{self, HistoryEntry};
+use calfleet_store::history::{self, Cause, HistoryEntry};
 use serde_json::json;
 
 use super::change::Wish;
@@ -16,6 +16,9 @@ use super::outcome::{Outcome, WriteError};
 use super::permit::{self, Refusal};
 use super::scope::{Changed, Reach};
 use crate::service::Service;
+
+/// In how many entries of the history the last request is looked for.
+const LOOKED_BACK: usize = 100;
 
 impl Service {
     /// Makes an event say again what it said before an entry of its history. What was changed otherwise since stays. An
@@ -93,13 +96,28 @@ impl Service {
     /// When there is no such event, or our database fails.
     pub async fn event_history(
         &self,
-        organization: calfleet_domain::model::OrganizationId,
+        organization: OrganizationId,
         event: EventId,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, WriteError> {
         let tx = self.store.read(Scope::Organization(organization)).await?;
         events::load(&tx, event).await?.ok_or(WriteError::NotFound("event"))?;
         Ok(history::of_event(&tx, event, limit).await?)
+    }
+
+    /// The newest entry of an event's history that was requested here: what is undone unless another is named.
+    ///
+    /// # Errors
+    /// When there is no such event, none of its last changes was requested here, or our database fails.
+    pub async fn last_request(
+        &self,
+        organization: OrganizationId,
+        event: EventId,
+    ) -> Result<HistoryId, WriteError> {
+        let entries = self.event_history(organization, event, LOOKED_BACK).await?;
+        let last = entries.into_iter().find(|entry| entry.cause == Cause::Request.as_str());
+        let message = "None of the last changes was made here; name one by its id in the history.";
+        Ok(last.map(|entry| entry.id).ok_or_else(|| Refusal::new("nothing_to_undo", message))?)
     }
 }
 
@@ -126,7 +144,7 @@ pub(super) fn is_answer(entry: &HistoryEntry) -> bool {
     entry.decision == "respond"
 }
 
-fn changes_of(entry: &HistoryEntry) -> Vec<FieldChange> {
+pub(super) fn changes_of(entry: &HistoryEntry) -> Vec<FieldChange> {
     let fields = entry.changes.as_ref().and_then(|changes| changes.get("fields"));
     fields.and_then(|fields| serde_json::from_value(fields.clone()).ok()).unwrap_or_default()
 }

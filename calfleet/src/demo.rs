@@ -10,7 +10,7 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Authentication, CalendarId, ConflictPolicy, OrganizationId, ProviderKind};
 use calfleet_runtime::config::Config;
 use calfleet_sandbox::{Sandbox, SandboxOptions};
-use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
+use calfleet_scheduler::api::{CONNECT, SCHEDULE, VIEW_ALL};
 use calfleet_scheduler::serve;
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::sign_in::SignInAccess;
@@ -128,7 +128,8 @@ async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow:
         secret: None,
         ..account.clone()
     });
-    let (_, key) = admin::key::create(service, organization_id, "demo", &[VIEW_ALL, CONNECT]).await?;
+    let (_, key) =
+        admin::key::create(service, organization_id, "demo", &[VIEW_ALL, CONNECT, SCHEDULE]).await?;
     print::line(&format!("\nOrganization {}: try", sample.organization))?;
     print::line(&format!(
         "  curl -s -H 'Authorization: Bearer {}' 'http://{address}/api/v1/connections'",

@@ -155,6 +155,7 @@ impl Parts {
             queue: self.queue.clone(),
             telemetry: Arc::clone(&self.telemetry),
             notification_spacing: self.config.sync.notification_spacing,
+            longest_wait: self.config.api.longest_wait(),
             draining,
         }
     }

@@ -19,6 +19,8 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// At least so long between the beginnings of two runs of a calendar that notifications ask for.
     pub notification_spacing: Duration,
+    /// How long a request may wait for a provider's answer at most.
+    pub longest_wait: Duration,
     /// Cancelled when this process drains.
     pub draining: CancellationToken,
 }

@@ -1,7 +1,7 @@
 //! `admin key`: keys of applications.
 
 use calfleet_domain::model::ApiKeyId;
-use calfleet_scheduler::api::{CONNECT, VIEW_ALL};
+use calfleet_scheduler::api::{CONNECT, SCHEDULE, VIEW_ALL};
 use calfleet_service::Service;
 use calfleet_store::{Priority, Scope, api_keys};
 use secrecy::ExposeSecret;
@@ -19,6 +19,9 @@ pub(crate) enum Key {
         /// It may connect accounts for the organization's users, too.
         #[arg(long)]
         connect: bool,
+        /// It may make, change, answer and delete events, too.
+        #[arg(long, visible_alias = "schedule")]
+        write: bool,
         #[command(flatten)]
         whose: Whose,
         #[command(flatten)]
@@ -45,15 +48,12 @@ pub(crate) enum Key {
 /// Carries it out.
 pub(super) async fn run(service: &Service, command: &Key) -> anyhow::Result<()> {
     match command {
-        Key::Create { name, connect, whose, format } => {
+        Key::Create { name, connect, write, whose, format } => {
             let organization = whose.find(service, Makes::One).await?;
-            let (id, key) = create(
-                service,
-                organization,
-                name,
-                if *connect { &[VIEW_ALL, CONNECT] } else { &[VIEW_ALL] },
-            )
-            .await?;
+            let mut scopes = vec![VIEW_ALL];
+            scopes.extend(connect.then_some(CONNECT));
+            scopes.extend(write.then_some(SCHEDULE));
+            let (id, key) = create(service, organization, name, &scopes).await?;
             if format.json {
                 return print::json(&serde_json::json!({ "id": id, "key": key.expose_secret() }));
             }

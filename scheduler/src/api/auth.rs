@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use calfleet_domain::model::OrganizationId;
+use calfleet_service::Actor;
 use calfleet_store::api_keys::{self, ApiKey};
 use secrecy::SecretString;
 
@@ -15,6 +16,9 @@ pub const VIEW_ALL: &str = "calendar.view_all";
 
 /// The permission to connect accounts for the organization's users.
 pub const CONNECT: &str = "calendar.connect";
+
+/// The permission to make, change, answer and delete events of the organization.
+pub const SCHEDULE: &str = "calendar.schedule";
 
 /// Longest header that is looked at; ours are shorter by far.
 const LONGEST_KEY: usize = 256;
@@ -33,6 +37,25 @@ pub(super) struct Connector {
     pub(super) organization_id: OrganizationId,
     /// The key, for the audit.
     pub(super) actor: String,
+}
+
+/// A caller who may write events.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    /// Whose events.
+    pub(super) organization_id: OrganizationId,
+    /// The key, for history and audit.
+    pub(super) actor: Actor,
+}
+
+impl FromRequestParts<App> for Writer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let key = key(parts, app, SCHEDULE).await?;
+        let actor = Actor(format!("api_key:{}", key.id));
+        Ok(Self { organization_id: key.organization_id, actor })
+    }
 }
 
 impl FromRequestParts<App> for Reader {

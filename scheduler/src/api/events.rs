@@ -2,9 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::{HeaderName, header};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, EventId};
 use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page};
+use calfleet_service::write::ChangeView;
 use calfleet_store::events::RangeQuery;
 
 use super::auth::Reader;
@@ -41,10 +43,26 @@ pub(super) async fn read(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-) -> Result<Json<EventView>, Problem> {
+) -> Result<([(HeaderName, String); 1], Json<EventView>), Problem> {
     let id: EventId = id("id", &text)?;
     let view = read::event(&app.service.store, reader.organization_id, id).await;
-    view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("event"))
+    let view = view.map_err(Problem::store)?.ok_or_else(|| Problem::not_found("event"))?;
+    Ok(([(header::ETAG, view.etag.clone())], Json(view)))
+}
+
+/// `GET /events/{id}/history?limit`: newest first, of a deleted event too.
+pub(super) async fn history(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+    parameters: ListParameters,
+) -> Result<Json<Page<ChangeView>>, Problem> {
+    let id: EventId = id("id", &text)?;
+    let limit = parameters.limit()?;
+    let entries = app.service.event_history(reader.organization_id, id, limit).await?;
+    let is_complete = entries.len() < limit;
+    let data = entries.iter().map(ChangeView::from).collect();
+    Ok(Json(Page { data, next_cursor: None, is_complete }))
 }
 
 /// `GET /events/{id}/instances?from&to&time_zone&limit&cursor`.

@@ -1,11 +1,12 @@
-//! The HTTP API: JSON under `/api/v1`, read with an API key; health pages and measures beside it.
+//! The HTTP API: JSON under `/api/v1`, read and written with an API key; health pages and measures beside it.
 //!
 //! A handler turns a request into a call of the service and the answer into JSON. It knows no SQL, and another
 //! organization's ids are answered like unknown ones.
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::routing::{delete, get, post};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post, put};
 use calfleet_runtime::config::api::ApiConfig;
 use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
@@ -14,15 +15,19 @@ use tower_http::limit::RequestBodyLimitLayer;
 use crate::app::App;
 
 mod auth;
+mod body;
 mod connections;
 mod disconnect;
 mod events;
 pub mod health;
+mod outbox;
 mod parameters;
 pub mod problem;
 mod sign_in;
+mod wish;
+mod writes;
 
-pub use auth::{CONNECT, VIEW_ALL};
+pub use auth::{CONNECT, SCHEDULE, VIEW_ALL};
 
 use problem::Problem;
 
@@ -38,10 +43,17 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .route("/calendar/{provider}", delete(disconnect::of_provider))
         .route("/calendar/{provider}/connect", post(sign_in::begin))
         .route("/calendars/{id}", get(connections::read_calendar))
+        .route("/calendars/{id}/events", post(writes::create))
+        .route("/calendars/{id}/events/by-key/{key}", put(writes::save))
         .route("/events", get(events::list))
-        .route("/events/{id}", get(events::read))
+        .route("/events/{id}", get(events::read).patch(writes::edit).delete(writes::delete))
+        .route("/events/{id}/history", get(events::history))
+        .route("/events/{id}/respond", post(writes::respond))
+        .route("/events/{id}/undo", post(writes::undo))
         .route("/events/{id}/instances", get(events::instances_of))
         .route("/instances", get(events::instances))
+        .route("/outbox", get(outbox::list))
+        .route("/outbox/{id}/retry", post(outbox::retry))
         .method_not_allowed_fallback(async || Problem::no_method());
     Router::new()
         .nest("/api/v1", api)
@@ -50,6 +62,9 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .merge(health::routes())
         .fallback(async || Problem::no_route())
         .layer(limits)
+        // ours takes the place of the library's own limit
+        .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(config.max_body_bytes))
+        .layer(axum::middleware::map_response(body::in_words))
         .with_state(app)
 }

@@ -30,6 +30,7 @@ pub(super) struct ListParameters {
     connection: Option<String>,
     limit: Option<String>,
     pub(super) cursor: Option<String>,
+    pub(super) state: Option<String>,
 }
 
 impl<S: Sync> FromRequestParts<S> for ListParameters {
@@ -48,6 +49,7 @@ impl<S: Sync> FromRequestParts<S> for ListParameters {
                 "connection" => &mut parameters.connection,
                 "limit" => &mut parameters.limit,
                 "cursor" => &mut parameters.cursor,
+                "state" => &mut parameters.state,
                 _ => return Err(Problem::bad_parameter(name, "There is no such parameter.")),
             };
             if place.replace(value).is_some() {

@@ -4,6 +4,9 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::ConnectionId;
+use calfleet_service::drivers::OpenError;
+use calfleet_service::read::etag;
+use calfleet_service::write::{Invalid, WriteError};
 use serde::Serialize;
 
 /// One clear error: what is wrong and what to do about it.
@@ -22,9 +25,23 @@ pub struct Problem {
     /// The parameter or field it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// What only some problems say.
+    #[serde(flatten)]
+    more: Option<Box<More>>,
+}
+
+/// What only some problems say.
+#[derive(Debug, Clone, Default, Serialize)]
+struct More {
     /// The connections that the request could mean.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     connections: Vec<Candidate>,
+    /// Everything that is wrong with the fields of the body.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Invalid>,
+    /// The entity tag of what is there; a header.
+    #[serde(skip)]
+    etag: Option<String>,
 }
 
 /// A connection that a request could mean.
@@ -37,14 +54,11 @@ struct Candidate {
 impl Problem {
     fn new(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>) -> Self {
         let kind = format!("urn:calfleet:problem:{code}");
-        Self {
-            kind,
-            title,
-            status: status.as_u16(),
-            detail: detail.into(),
-            field: None,
-            connections: Vec::new(),
-        }
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), field: None, more: None }
+    }
+
+    fn with(self, more: More) -> Self {
+        Self { more: Some(Box::new(more)), ..self }
     }
 
     /// No such thing, or it belongs to somebody else: both are answered alike.
@@ -83,6 +97,17 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_body", "Bad body", detail)
     }
 
+    /// A body of which one field cannot be used.
+    pub fn bad_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::bad_body(detail) }
+    }
+
+    /// A body over the limit.
+    pub fn too_large() -> Self {
+        let detail = "The body is larger than api.max_body_bytes; send less.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Body too large", detail)
+    }
+
     /// Something that somebody else began.
     pub fn not_yours(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "not_yours", "Not permitted", detail)
@@ -93,7 +118,7 @@ impl Problem {
         let connections = connections.map(|(id, label)| Candidate { id, label: label.clone() }).collect();
         let detail = "There are several connections; name one by its id, with DELETE /connections/{id}.";
         let problem = Self::new(StatusCode::CONFLICT, "several_connections", "Several connections", detail);
-        Self { connections, ..problem }
+        problem.with(More { connections, ..More::default() })
     }
 
     /// What was asked for cannot be done, for a reason that a person can act on.
@@ -139,12 +164,57 @@ impl Problem {
     }
 }
 
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::NotFound(what) => Self::not_found(what),
+            WriteError::Invalid(errors) => invalid(errors),
+            WriteError::Refused(refusal) => Self::refused(refusal.code, refusal.message),
+            WriteError::Outdated { lock_version, .. } => outdated(lock_version),
+            WriteError::Busy => {
+                let detail = "Others keep changing this event; repeat the request.";
+                Self::new(StatusCode::CONFLICT, "busy", "Busy", detail)
+            }
+            WriteError::Store(error) | WriteError::Open(OpenError::Store(error)) => Self::store(error),
+            WriteError::Open(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the account of a write cannot be opened"
+                );
+                Self::ours()
+            }
+        }
+    }
+}
+
+/// What is wrong with an event: the first thing by its own code, all of them in a list.
+fn invalid(errors: Vec<Invalid>) -> Problem {
+    let first = errors.first();
+    let (code, field) = first.map_or(("invalid", None), |first| (first.code, Some(first.field.clone())));
+    let detail = first.map_or_else(String::new, |first| first.message.clone());
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The event cannot be so", detail);
+    Problem { field, ..problem }.with(More { errors, ..More::default() })
+}
+
+/// The event was changed since it was read.
+fn outdated(lock_version: i64) -> Problem {
+    let detail =
+        "The event has changed since it was read; read it again, and repeat the request with its new ETag.";
+    let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "outdated", "Changed since", detail);
+    let more = More { etag: Some(etag(lock_version)), ..More::default() };
+    Problem { field: Some("If-Match".to_owned()), ..problem }.with(more)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        let etag = self.more.and_then(|more| more.etag);
+        if let Some(etag) = etag.and_then(|etag| header::HeaderValue::try_from(etag).ok()) {
+            headers.insert(header::ETAG, etag);
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }

@@ -2,7 +2,6 @@
 //! users and finishes it with its own credentials.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use calfleet_domain::model::{ConnectionId, ProviderKind, UserId};
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::auth::Connector;
+use super::body::Body;
 use super::problem::Problem;
 use crate::app::App;
 
@@ -44,10 +44,10 @@ pub(super) async fn begin(
     State(app): State<App>,
     caller: Connector,
     Path(provider): Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     let provider: ProviderKind = provider.parse().map_err(|_| Problem::not_found("provider"))?;
-    let wanted: Begin = read(&body)?;
+    let wanted: Begin = body.read()?;
     let begun = app
         .service
         .begin_sign_in(&BeginSignIn {
@@ -76,9 +76,9 @@ pub(super) async fn confirm(
     State(app): State<App>,
     caller: Connector,
     Path(ticket): Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<(StatusCode, Json<ConnectionView>), Problem> {
-    let wanted: Confirm = if body.is_empty() { Confirm::default() } else { read(&body)? };
+    let wanted: Confirm = body.read_or_default()?;
     let (service, organization) = (&app.service, caller.organization_id);
     let ticket = SecretString::from(ticket);
     let connected =
@@ -89,11 +89,6 @@ pub(super) async fn confirm(
     let view = overview::connection(&service.store, organization, id, service.now()).await;
     let view = view.map_err(Problem::store)?.ok_or_else(|| Problem::not_found("connection"))?;
     Ok((StatusCode::CREATED, Json(view)))
-}
-
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_body(format!("The body cannot be read: {error}.")))
 }
 
 /// An error as a sentence for people.

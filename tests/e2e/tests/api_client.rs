@@ -45,6 +45,27 @@ impl Api {
         self.exchange(path, request.body(body.to_string())).await
     }
 
+    /// The same with more headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = client().request(method, format!("{}/api/v1{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.exchange(path, request.body(body.to_string())).await
+    }
+
+    /// The same with any text for a body.
+    pub(crate) async fn send_text(&self, method: reqwest::Method, path: &str, body: &str) -> Answer {
+        let request = client().request(method, format!("{}/api/v1{path}", self.url));
+        self.exchange(path, request.body(body.to_owned())).await
+    }
+
     async fn exchange(&self, path: &str, mut request: reqwest::RequestBuilder) -> Answer {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));

@@ -19,3 +19,4 @@ mod provider;
 mod servers;
 mod sign_in;
 mod strangers;
+mod writes;

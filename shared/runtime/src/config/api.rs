@@ -28,6 +28,9 @@ pub struct ApiConfig {
     pub timeout: Duration,
 }
 
+/// The longest that a request may wait for a provider's answer: people do not wait longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 mod optional_url {
     use serde::{Deserialize as _, Deserializer, de};
     use url::Url;
@@ -42,6 +45,11 @@ impl ApiConfig {
     /// Where a worker shows its health pages; `None` for nowhere.
     pub fn worker_address(&self) -> Option<SocketAddr> {
         self.worker_listen.parse().ok()
+    }
+
+    /// How long a request may wait for a provider's answer: it has to be answered before `timeout` ends it.
+    pub fn longest_wait(&self) -> Duration {
+        LONGEST_WAIT.min(self.timeout / 2)
     }
 
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {

@@ -62,6 +62,7 @@ impl<'a> Watched<'a> {
             queue: Queue::Memory(MemoryQueue::new(&SystemRng)),
             telemetry: Arc::new(Telemetry::install(&config.telemetry).unwrap()),
             notification_spacing: SyncSettings::default().spacing,
+            longest_wait: config.api.longest_wait(),
             draining: stop.clone(),
         };
         tokio::spawn(async move { socket.serve_api(app, &config.api).await });

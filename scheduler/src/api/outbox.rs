@@ -1,0 +1,43 @@
+//! `/outbox`: what the providers have yet to be told, and what was given up.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use calfleet_domain::model::OutboxId;
+use calfleet_service::read::Page;
+use calfleet_service::write::IntentView;
+use calfleet_store::outbox::OutboxState;
+
+use super::auth::{Reader, Writer};
+use super::parameters::{ListParameters, id};
+use super::problem::Problem;
+use crate::app::App;
+
+/// `GET /outbox?state&limit&cursor`: newest first; what waits when no state is named.
+pub(super) async fn list(
+    State(app): State<App>,
+    reader: Reader,
+    parameters: ListParameters,
+) -> Result<Json<Page<IntentView>>, Problem> {
+    let state = match &parameters.state {
+        None => OutboxState::Pending,
+        Some(name) => OutboxState::from_name(name)
+            .ok_or_else(|| Problem::bad_parameter("state", "Give pending, done, folded or dead."))?,
+    };
+    let limit = parameters.limit()?;
+    let before = parameters.cursor.as_deref().map(|cursor| id::<OutboxId>("cursor", cursor)).transpose()?;
+    let most = u32::try_from(limit).unwrap_or(u32::MAX);
+    let data =
+        app.service.intents(reader.organization_id, state, before, most).await.map_err(Problem::store)?;
+    let next_cursor = data.last().filter(|_| data.len() == limit).map(|view| view.id.to_string());
+    Ok(Json(Page { data, next_cursor, is_complete: true }))
+}
+
+/// `POST /outbox/{id}/retry`: what was given up of an event is tried again.
+pub(super) async fn retry(
+    State(app): State<App>,
+    caller: Writer,
+    Path(text): Path<String>,
+) -> Result<Json<IntentView>, Problem> {
+    let id: OutboxId = id("id", &text)?;
+    Ok(Json(app.service.retry_intent(caller.organization_id, id, &caller.actor).await?))
+}

@@ -75,6 +75,10 @@ pub(crate) struct ConnectOptions {
     /// Between two polls, such as 5m; `sync.poll_interval` when absent.
     #[arg(long, value_parser = humantime::parse_duration)]
     poll_interval: Option<std::time::Duration>,
+    /// Who wins where both sides changed the same: `last_write_wins`, `provider_wins`, `app_wins`, or `manual`, where
+    /// a person decides.
+    #[arg(long, value_parser = policy, default_value = "last_write_wins")]
+    conflict_policy: ConflictPolicy,
     #[command(flatten)]
     whose: Whose,
     #[command(flatten)]
@@ -88,6 +92,11 @@ pub(crate) struct List {
     whose: Whose,
     #[command(flatten)]
     format: print::Format,
+}
+
+fn policy(name: &str) -> Result<ConflictPolicy, String> {
+    ConflictPolicy::from_name(name)
+        .ok_or_else(|| "give last_write_wins, provider_wins, app_wins or manual".to_owned())
 }
 
 /// Connects an account.
@@ -120,7 +129,7 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         secret,
         label: options.label,
         poll_interval: options.poll_interval.unwrap_or(parts.config.sync.poll_interval),
-        conflict_policy: ConflictPolicy::default(),
+        conflict_policy: options.conflict_policy,
     };
     let connected = match service.connect(&request, &Actor::operator()).await {
         Ok(connected) => connected,

@@ -16,6 +16,7 @@ use crate::app::App;
 
 mod auth;
 mod body;
+mod conflicts;
 mod connections;
 mod disconnect;
 mod events;
@@ -52,7 +53,11 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .route("/events/{id}/undo", post(writes::undo))
         .route("/events/{id}/instances", get(events::instances_of))
         .route("/instances", get(events::instances))
+        .route("/conflicts", get(conflicts::list))
+        .route("/conflicts/{id}", get(conflicts::read))
+        .route("/conflicts/{id}/resolve", post(conflicts::resolve))
         .route("/outbox", get(outbox::list))
+        .route("/outbox/{id}/discard", post(outbox::discard))
         .route("/outbox/{id}/retry", post(outbox::retry))
         .method_not_allowed_fallback(async || Problem::no_method());
     Router::new()

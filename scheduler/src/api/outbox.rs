@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
 use calfleet_domain::model::OutboxId;
 use calfleet_service::read::Page;
 use calfleet_service::write::IntentView;
@@ -10,6 +12,8 @@ use calfleet_store::outbox::OutboxState;
 use super::auth::{Reader, Writer};
 use super::parameters::{ListParameters, id};
 use super::problem::Problem;
+use super::wish::Wish;
+use super::writes::{SILENT, answer};
 use crate::app::App;
 
 /// `GET /outbox?state&limit&cursor`: newest first; what waits when no state is named.
@@ -40,4 +44,19 @@ pub(super) async fn retry(
 ) -> Result<Json<IntentView>, Problem> {
     let id: OutboxId = id("id", &text)?;
     Ok(Json(app.service.retry_intent(caller.organization_id, id, &caller.actor).await?))
+}
+
+/// `POST /outbox/{id}/discard?dry_run`: what was given up of an event is dropped, and the event says again what the
+/// provider has.
+pub(super) async fn discard(
+    State(app): State<App>,
+    caller: Writer,
+    Path(text): Path<String>,
+    wish: Wish,
+) -> Result<Response, Problem> {
+    let id: OutboxId = id("id", &text)?;
+    wish.is_about_all()?;
+    wish.is_unconditional()?;
+    let outcome = app.service.discard_intent(id, &wish.terms(&caller, SILENT)).await?;
+    answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }

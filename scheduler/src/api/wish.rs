@@ -76,7 +76,7 @@ impl Wish {
     /// Refuses a condition on what is not there yet.
     pub(super) fn is_unconditional(&self) -> Result<(), Problem> {
         match self.expected {
-            Some(_) => Err(Problem::bad_parameter("If-Match", "A new event has no ETag yet; leave it out.")),
+            Some(_) => Err(Problem::bad_parameter("If-Match", "No ETag belongs to this; leave it out.")),
             None => Ok(()),
         }
     }

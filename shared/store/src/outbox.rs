@@ -260,6 +260,18 @@ pub async fn retry(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, Store
     tx.execute(OPERATION, sql, values![organization, event, now]).await
 }
 
+/// Takes unsettled entries of an event back, because it says again what the provider has; how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, StoreError> {
+    const OPERATION: &str = "withdraw outbox entries";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "UPDATE outbox SET state = 'folded', answered_at = $3
+         WHERE organization_id = $1 AND event_id = $2 AND state IN ('pending', 'dead')";
+    tx.execute(OPERATION, sql, values![organization, event, now]).await
+}
+
 /// Entries of an organization in a state, newest first.
 ///
 /// # Errors

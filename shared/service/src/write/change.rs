@@ -264,6 +264,7 @@ fn rows(
         reach: changed.reach,
         decision: if split_into.is_some() { "split" } else { wish.decision() },
         note: json!({ "split_into": split_into, "undoes": undone }),
+        resolves: None,
     }];
     if let Some(event) = changed.split {
         let provider_id = second.names.provider_id.clone();
@@ -273,6 +274,7 @@ fn rows(
             reach: Reach::ALL,
             decision: "create",
             note: json!({ "split_from": row.event.id }),
+            resolves: None,
         });
     }
     rows

@@ -3,7 +3,8 @@
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::{
-    DetailLevel, Event, EventId, MeetingId, Notify, Operation, OrganizationId, OutboxId, ProviderId, Role,
+    ConflictId, DetailLevel, Event, EventId, MeetingId, Notify, Operation, OrganizationId, OutboxId,
+    ProviderId, Role,
 };
 use calfleet_domain::reconcile::version;
 use calfleet_domain::recurrence::span;
@@ -75,6 +76,8 @@ pub(super) struct RowWrite {
     pub(super) decision: &'static str,
     /// What the history says besides.
     pub(super) note: Value,
+    /// The conflict that it decides, and the side that is kept.
+    pub(super) resolves: Option<(ConflictId, &'static str)>,
 }
 
 /// What happens to a row.
@@ -85,13 +88,15 @@ pub(super) enum RowChange {
     Update { row: Box<StoredRow>, event: Event },
     /// It is deleted.
     Delete { row: Box<StoredRow> },
+    /// It says what the provider has: nothing is to be told, and what was is withdrawn.
+    Agree { row: Box<StoredRow>, event: Option<Event> },
 }
 
 impl RowChange {
     pub(super) fn id(&self) -> EventId {
         match self {
             Self::Insert { id, .. } => *id,
-            Self::Update { row, .. } | Self::Delete { row } => row.event.id,
+            Self::Update { row, .. } | Self::Delete { row } | Self::Agree { row, .. } => row.event.id,
         }
     }
 }
@@ -131,6 +136,10 @@ impl Service {
         let mut intents = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             let is_last = index + 1 == rows.len();
+            if matches!(row.row, RowChange::Agree { .. }) {
+                outbox::withdraw(tx, row.row.id(), now).await?;
+                continue;
+            }
             let entry = OutboxEntry {
                 id: self.id(),
                 connection_id: calendar.connection_id,
@@ -156,7 +165,9 @@ impl Service {
             }
             intents.push(entry.id);
         }
-        work::ask(tx, &[push_ask(calendar, now)]).await?;
+        if !intents.is_empty() {
+            work::ask(tx, &[push_ask(calendar, now)]).await?;
+        }
         Ok(Written::Done(intents))
     }
 
@@ -176,7 +187,15 @@ impl Service {
                 }
                 RowChange::Update { row, event } => page.updates.push(updated(calendar, row, event, now)),
                 RowChange::Delete { row } => page.deletions.push(deleted(row, now)),
+                RowChange::Agree { row, event: Some(event) } => {
+                    let write = updated(calendar, row, event, now);
+                    page.updates.push(EventWrite { base: None, edited_at: None, ..write });
+                }
+                RowChange::Agree { row, event: None } => {
+                    page.deletions.push(Deletion { base: None, edited_at: None, ..deleted(row, now) });
+                }
             }
+            page.resolutions.extend(row.resolves);
             let mut changes = json!({
                 "reason": "requested",
                 "actor": terms.actor.0,

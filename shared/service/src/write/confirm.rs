@@ -220,7 +220,7 @@ impl From<&PlannedWrite> for PlannedView {
 /// What changes, by name and each once; addresses are not among the names.
 pub(super) fn change_names(fields: &[FieldChange]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in fields.iter().filter_map(|change| name(&change.atom)) {
+    for name in fields.iter().filter_map(|change| atom_key(&change.atom)) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -228,7 +228,8 @@ pub(super) fn change_names(fields: &[FieldChange]) -> Vec<String> {
     names
 }
 
-fn name(atom: &Atom) -> Option<String> {
+/// The name of an atom without whom it is about.
+pub(super) fn atom_key(atom: &Atom) -> Option<String> {
     match serde_json::to_value(atom).ok()? {
         serde_json::Value::String(name) => Some(name),
         serde_json::Value::Object(tagged) => tagged.into_iter().next().map(|(name, _)| name),

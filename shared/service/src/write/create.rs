@@ -48,6 +48,7 @@ impl New {
             reach: Reach::ALL,
             decision: self.decision,
             note: self.note.clone(),
+            resolves: None,
         }
     }
 }

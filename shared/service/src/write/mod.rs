@@ -10,6 +10,7 @@ mod change;
 mod commit;
 mod compose;
 mod confirm;
+mod conflict;
 mod create;
 mod findings;
 mod input;
@@ -19,6 +20,7 @@ mod people;
 pub(crate) mod permit;
 mod plan;
 mod repeat;
+mod resolve;
 mod scope;
 mod settle;
 mod text;
@@ -28,6 +30,7 @@ mod undo;
 pub use by_key::Saved;
 pub use commit::{Mode, Terms};
 pub use confirm::{ChangeView, MailView, PlanView, PlannedView, WriteView};
+pub use conflict::{ConflictView, ContestView, SideView};
 pub use findings::{Adjustment, Invalid};
 pub use input::{
     ConferenceInput, ConferenceName, EventInput, EventPatch, Given, GuestInput, TimeInput, TimeParts,
@@ -35,5 +38,6 @@ pub use input::{
 pub use outcome::{Outcome, Settlement, WriteError};
 pub use permit::{Allowed, Refusal};
 pub use plan::{Mail, Plan, PlannedWrite};
+pub use resolve::Choice;
 pub use scope::{Answer, Reach};
 pub use settle::IntentView;

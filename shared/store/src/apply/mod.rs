@@ -18,13 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    CalendarId, ConnectionId, DetailLevel, Event, EventId, InstanceRef, MeetingId, OrganizationId,
-    ProviderId, RecurrenceId, Revision, Role, Uid, Version,
+    CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, InstanceRef, MeetingId,
+    OrganizationId, ProviderId, RecurrenceId, Revision, Role, Uid, Version,
 };
 use calfleet_domain::reconcile::ConflictDraft;
 use uuid::Uuid;
 
 use crate::bulk::Input;
+use crate::conflicts;
 use crate::error::StoreError;
 use crate::history::{self, HistoryWrite};
 use crate::meetings;
@@ -183,6 +184,8 @@ pub struct PageWrites {
     pub history: Vec<HistoryWrite>,
     /// Conflicts.
     pub conflicts: Vec<ConflictWrite>,
+    /// Conflicts that a person has decided, with the side that is kept: `ours` or `theirs`.
+    pub resolutions: Vec<(ConflictId, &'static str)>,
     /// Instances that are as their series says, and have ids.
     pub occurrences: Vec<OccurrenceWrite>,
 }
@@ -261,6 +264,7 @@ pub async fn apply(
     occurrences::note(tx, calendar.calendar_id, &writes.occurrences, stamp.requested_at).await?;
     history::append(tx, calendar.calendar_id, &writes.history, stamp.now).await?;
     open_conflicts(tx, calendar, &writes.conflicts, stamp.now).await?;
+    conflicts::resolve(tx, &writes.resolutions, stamp.now).await?;
     Ok(Applied::Written)
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct World<'a> {
     pub(crate) database: &'a TestStore,
     pub(crate) sandbox: Sandbox,
     pub(crate) connection: ConnectionId,
-    service: Service,
+    pub(crate) service: Service,
     clock: Arc<HandClock>,
     rng: Arc<Counting>,
 }

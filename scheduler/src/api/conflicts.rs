@@ -1,0 +1,85 @@
+//! `/conflicts`: two versions of an event that a person has to decide about.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use calfleet_domain::model::ConflictId;
+use calfleet_service::read::Page;
+use calfleet_service::write::{Choice, ConflictView};
+use calfleet_store::conflicts::Which;
+use serde::Deserialize;
+
+use super::auth::{Reader, Writer};
+use super::body::Body;
+use super::parameters::{ListParameters, id};
+use super::problem::Problem;
+use super::wish::Wish;
+use super::writes::{SILENT, answer};
+use crate::app::App;
+
+/// `GET /conflicts?state&limit&cursor`: newest first; those that wait when no state is named.
+pub(super) async fn list(
+    State(app): State<App>,
+    reader: Reader,
+    parameters: ListParameters,
+) -> Result<Json<Page<ConflictView>>, Problem> {
+    let which = match parameters.state.as_deref() {
+        None | Some("open") => Which::Open,
+        Some("resolved") => Which::Resolved,
+        Some(_) => return Err(Problem::bad_parameter("state", "Give open or resolved.")),
+    };
+    let limit = parameters.limit()?;
+    let before = parameters.cursor.as_deref().map(|cursor| id::<ConflictId>("cursor", cursor)).transpose()?;
+    let most = u32::try_from(limit).unwrap_or(u32::MAX);
+    let found = app.service.conflicts(reader.organization_id, which, before, most).await;
+    let data = found.map_err(Problem::store)?;
+    let next_cursor = data.last().filter(|_| data.len() == limit).map(|view| view.id.to_string());
+    Ok(Json(Page { data, next_cursor, is_complete: true }))
+}
+
+/// `GET /conflicts/{id}`.
+pub(super) async fn read(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+) -> Result<Json<ConflictView>, Problem> {
+    let id: ConflictId = id("id", &text)?;
+    let view = app.service.conflict(reader.organization_id, id).await.map_err(Problem::store)?;
+    view.map(Json).ok_or_else(|| Problem::not_found("conflict"))
+}
+
+/// A decision.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Decision {
+    keep: Kept,
+}
+
+/// The side that is kept.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept {
+    Ours,
+    Theirs,
+}
+
+/// `POST /conflicts/{id}/resolve?notify&wait&dry_run`.
+pub(super) async fn resolve(
+    State(app): State<App>,
+    caller: Writer,
+    Path(text): Path<String>,
+    wish: Wish,
+    body: Body,
+) -> Result<Response, Problem> {
+    let id: ConflictId = id("id", &text)?;
+    wish.is_about_all()?;
+    wish.is_unconditional()?;
+    let Decision { keep } = body.read()?;
+    let choice = match keep {
+        Kept::Ours => Choice::Ours,
+        Kept::Theirs => Choice::Theirs,
+    };
+    let outcome = app.service.resolve_conflict(id, choice, &wish.terms(&caller, SILENT)).await?;
+    answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
+}

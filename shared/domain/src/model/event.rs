@@ -349,6 +349,7 @@ pub enum ConferenceStatus {
 }
 
 impl ConferenceStatus {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
     fn is_ready(&self) -> bool {
         *self == Self::Ready
     }

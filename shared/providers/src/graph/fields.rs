@@ -6,8 +6,8 @@
 
 use calfleet_domain::ics;
 use calfleet_domain::model::{
-    Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceType, Fields, Organizer, ParticipationStatus,
-    Reminder, Role, Stamps, Status, Transparency, Visibility,
+    Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceStatus, ConferenceType, Fields, Organizer,
+    ParticipationStatus, Reminder, Role, Stamps, Status, Transparency, Visibility,
 };
 use chrono_tz::Tz;
 
@@ -157,7 +157,7 @@ fn conference(event: &Event, fields: &Fields) -> Option<Conference> {
     let is_teams = event.online_meeting_provider.as_deref() == Some(TEAMS);
     let link = body::join_url(event).or(event.online_meeting_url.as_deref()).filter(is_link);
     let Some(link) = link else {
-        let pending = || Conference { kind: ConferenceType::MicrosoftTeams, link: String::new() };
+        let pending = || Conference::without_link(ConferenceType::MicrosoftTeams, ConferenceStatus::Pending);
         let is_pending = is_teams && event.is_online_meeting && event.is_organizer == Some(true);
         return ics::conference_in([None, fields.location.as_deref(), fields.description.as_deref()])
             .or_else(|| is_pending.then(pending));

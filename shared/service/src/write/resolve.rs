@@ -146,7 +146,7 @@ impl Service {
             permit::guest(&row, operation, there, ours, &place.own_addresses())?;
         }
         let steps = [step(&row, operation, there.as_ref(), row.event.event.as_ref())];
-        permit::silence(place, terms.notify, &mailed(place, &steps))?;
+        permit::silence(place, row.event.role, terms.notify, &mailed(place, &steps))?;
         let plan = plan(place, &steps, terms.notify, Vec::new(), Vec::new());
         let resolves = Some((conflict.id, Choice::Ours.as_str()));
         let write =

@@ -20,14 +20,16 @@ pub(super) fn say(
         _ => None,
     };
     let (old, new) = (custom(before), custom(after));
-    let is_beside =
-        raw.get("extendedProperties").is_some_and(|all| !all["private"][CONFERENCE_MARKER].is_null());
+    let is_beside = held(raw, &["extendedProperties", "private", CONFERENCE_MARKER]).is_some();
     if old != new && (new.is_some() || is_beside) {
-        let private = body.entry("extendedProperties").or_insert_with(|| json!({ "private": {} }));
-        private["private"][CONFERENCE_MARKER] = json!(new);
+        let properties = body.entry("extendedProperties").or_insert_with(|| json!({ "private": {} }));
+        let private = properties.get_mut("private").and_then(Value::as_object_mut);
+        if let Some(private) = private {
+            private.insert(CONFERENCE_MARKER.to_owned(), json!(new));
+        }
     }
-    let status = &raw.get("conferenceData").unwrap_or(&Value::Null)["createRequest"]["status"]["statusCode"];
-    let has_failed = status == "failure";
+    let status = held(raw, &["conferenceData", "createRequest", "status", "statusCode"]);
+    let has_failed = status.is_some_and(|status| status == "failure");
     let is_there = raw.contains_key("conferenceData") || raw.contains_key("hangoutLink");
     match &after.conference {
         Some(Conference { kind: ConferenceType::GoogleMeet, status: ConferenceStatus::Pending, .. })
@@ -40,6 +42,12 @@ pub(super) fn say(
         }
         _ => {}
     }
+}
+
+/// What stands at a path.
+fn held<'r>(raw: &'r Body, path: &[&str]) -> Option<&'r Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(raw.get(*first)?, |value, name| value.get(name)).filter(|value| !value.is_null())
 }
 
 fn request(id: &ProviderId, revision: Option<&Revision>) -> Value {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use calfleet_domain::model::{
-    self, Conference, ConferenceType, Event, Fields, Master, Override, ParticipationStatus, RecurrenceId,
-    Reminder, Series, Transparency, Visibility,
+    self, Conference, ConferenceStatus, ConferenceType, Event, Fields, Master, Override, ParticipationStatus,
+    RecurrenceId, Reminder, Series, Transparency, Visibility,
 };
 use calfleet_domain::reconcile::diff::{differing_fields, has_same_frame};
 use calfleet_domain::reconcile::{Atom, has_instance};
@@ -150,7 +150,7 @@ fn whole(fields: &Fields, setting: &Setting) -> Result<Body, Unsayable> {
     let empty = Fields::new(fields.start.clone(), fields.end.clone());
     let mut atoms = differing_fields(&empty, fields);
     atoms.extend([Atom::When, Atom::Reminders]);
-    say(&atoms, (&empty, fields), &Body::new(), setting)
+    say(&atoms, fields, &Body::new(), setting)
 }
 
 /// What has to be patched so that a single event or an instance says `after` where it said `before`.
@@ -159,7 +159,7 @@ pub(super) fn changes(
     raw: &Body,
     setting: &Setting,
 ) -> Result<Body, Unsayable> {
-    patch(differing_fields(before, after), (before, after), raw, setting)
+    patch(differing_fields(before, after), after, raw, setting)
 }
 
 /// The same of a whole object: a single event or a master, either of which may become the other.
@@ -180,8 +180,8 @@ pub(super) fn object_changes(
     if recurs_anew && new_series.is_some() {
         atoms.insert(Atom::When);
     }
-    let has_place = atoms.contains(&Atom::Place);
-    let mut body = patch(atoms, (old, new), raw, setting)?;
+    let has_conference = atoms.contains(&Atom::Conference);
+    let mut body = patch(atoms, new, raw, setting)?;
     if Reach::of(raw, setting) != Reach::Everything {
         return Ok(body);
     }
@@ -192,7 +192,7 @@ pub(super) fn object_changes(
         };
         body.insert("recurrence".to_owned(), pattern);
     }
-    if has_place {
+    if has_conference {
         put_meeting(&mut body, new, raw);
     }
     Ok(body)
@@ -213,21 +213,16 @@ pub(super) fn face(event: &Event) -> Option<Face<'_>> {
 
 fn patch(
     mut atoms: BTreeSet<Atom>,
-    fields: (&Fields, &Fields),
+    after: &Fields,
     raw: &Body,
     setting: &Setting,
 ) -> Result<Body, Unsayable> {
     let reach = Reach::of(raw, setting);
     atoms.retain(|atom| reach.admits(atom));
-    say(&atoms, fields, raw, setting)
+    say(&atoms, after, raw, setting)
 }
 
-fn say(
-    atoms: &BTreeSet<Atom>,
-    (before, after): (&Fields, &Fields),
-    raw: &Body,
-    setting: &Setting,
-) -> Result<Body, Unsayable> {
+fn say(atoms: &BTreeSet<Atom>, after: &Fields, raw: &Body, setting: &Setting) -> Result<Body, Unsayable> {
     let mut body = Body::new();
     for atom in atoms {
         let (name, value) = match atom {
@@ -235,8 +230,7 @@ fn say(
                 spans::put(&mut body, after, setting.zone);
                 continue;
             }
-            Atom::Place if before.location == after.location => continue,
-            Atom::Place => {
+            Atom::Location => {
                 ("location", json!({ "displayName": after.location.as_deref().unwrap_or_default() }))
             }
             Atom::Title => ("subject", json!(after.title.as_deref().unwrap_or_default())),
@@ -251,7 +245,13 @@ fn say(
             Atom::Guest(_) if body.contains_key("attendees") => continue,
             Atom::Guest(_) => ("attendees", Value::Array(guests::list(raw, after, atoms))),
             // Graph has no place for these, and answers are their givers'.
-            Atom::Answer(_) | Atom::Url | Atom::Status | Atom::Color | Atom::Organizer | Atom::Existence => {
+            Atom::Answer(_)
+            | Atom::Url
+            | Atom::Status
+            | Atom::Color
+            | Atom::Organizer
+            | Atom::Conference
+            | Atom::Existence => {
                 continue;
             }
         };
@@ -295,8 +295,8 @@ fn shown_as(transparency: Transparency) -> &'static str {
 
 /// A Teams meeting that is wanted and was never asked for. One that is there stays: Graph cannot take it away.
 fn put_meeting(body: &mut Body, fields: &Fields, raw: &Body) {
-    let Some(Conference { kind: ConferenceType::MicrosoftTeams, link }) = &fields.conference else { return };
-    if link.is_empty() && raw.get("isOnlineMeeting") != Some(&json!(true)) {
+    let pending = Conference::without_link(ConferenceType::MicrosoftTeams, ConferenceStatus::Pending);
+    if fields.conference.as_ref() == Some(&pending) && raw.get("isOnlineMeeting") != Some(&json!(true)) {
         body.insert("isOnlineMeeting".to_owned(), json!(true));
         body.insert("onlineMeetingProvider".to_owned(), json!(fields::TEAMS));
     }

@@ -102,7 +102,8 @@ fn graph_mails_the_guests_of_whom_organizes_and_nobody_else() {
 fn a_teams_meeting_is_asked_for_once() {
     let wanted = |held: &Value| {
         let (before, mut after) = (day(), day());
-        after.conference = Some(Conference { kind: ConferenceType::MicrosoftTeams, link: String::new() });
+        after.conference =
+            Some(Conference::without_link(ConferenceType::MicrosoftTeams, ConferenceStatus::Pending));
         let event = |fields: Fields| Event { uid: Uid::from("a"), body: model::Body::Single(fields) };
         let events = (&event(before), &event(after));
         Value::Object(object_changes(events, &raw(held), &setting()).unwrap())

@@ -52,10 +52,15 @@ pub(crate) fn settings(sandbox: &Sandbox, public_url: &str) -> Vec<(&'static str
 
 /// A person allows everything: the path and query to which the provider sends the browser back.
 pub(crate) async fn agree(page: &str, account: &str) -> String {
+    agree_to(page, account, &SCOPES).await
+}
+
+/// A person allows these scopes.
+pub(crate) async fn agree_to(page: &str, account: &str, scopes: &[&str]) -> String {
     let page = Url::parse(page).unwrap();
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("request", page.query().unwrap()).append_pair("account", account);
-    for scope in SCOPES {
+    for scope in scopes {
         form.append_pair("scope", scope);
     }
     let body = form.append_pair("decision", "allow").finish();

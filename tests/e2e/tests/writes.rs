@@ -362,17 +362,20 @@ async fn another_organization_can_write_nothing_and_learns_nothing() {
         (Method::POST, "/events/{}/undo", &event),
         (Method::GET, "/events/{}/history", &event),
         (Method::POST, "/outbox/{}/retry", &intent),
+        (Method::POST, "/outbox/{}/discard", &intent),
+        (Method::POST, "/events/{}/respond", &event),
     ] {
-        let body = if path.ends_with("undo") { json!({}) } else { review() };
+        let body = match path.rsplit_once('/') {
+            Some((_, "undo")) => json!({}),
+            Some((_, "respond")) => json!({ "response": "accepted" }),
+            _ => review(),
+        };
         let at = |id: &str| path.replace("{}", id);
         let foreign = stranger.send_json(method.clone(), &at(own), &body).await;
         let unknown = stranger.send_json(method.clone(), &at(NOBODY), &body).await;
         assert_eq!(problem(&foreign, 404), "not_found", "{method} {path}");
         assert_eq!(foreign.body, unknown.body, "{method} {path}");
     }
-    let answer = json!({ "response": "accepted" });
-    let foreign = stranger.send_json(Method::POST, &format!("/events/{event}/respond"), &answer).await;
-    assert_eq!(problem(&foreign, 404), "not_found");
     for state in ["pending", "done", "dead", "folded"] {
         assert_eq!(stranger.get(&format!("/outbox?state={state}")).await["data"], json!([]));
     }

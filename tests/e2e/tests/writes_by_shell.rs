@@ -1,0 +1,161 @@
+//! Writing events from a shell beside a running process: events, the outbox, conflicts; what is refused says why.
+
+use calfleet_sandbox::{Fault, FaultRule, Profile};
+use serde_json::{Value, json};
+
+use crate::fleet::{Fleet, PATIENCE, holds};
+use crate::writes::{Desk, id, review};
+
+const START: [&str; 6] =
+    ["--start", "2026-12-01T10:00:00", "--end", "2026-12-01T11:00:00", "--time-zone", "Europe/Paris"];
+
+async fn refused(fleet: &Fleet, arguments: &[&str]) -> String {
+    let output = fleet.run(fleet.settings(), arguments, "").await;
+    assert!(!output.status.success(), "{arguments:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!told.is_empty() && !told.contains("panicked"), "{arguments:?}: {told}");
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_makes_changes_undoes_and_deletes_an_event() {
+    let desk = Desk::open().await;
+    let create = [&["event", "create", &desk.calendar, "--title", "Review"][..], &START].concat();
+
+    let plan = desk.fleet.admin(&[&create[..], &["--dry-run"]].concat()).await;
+    assert_eq!((&plan["writes"][0]["operation"], &plan["mail"]["people"]), (&json!("create"), &json!(0)));
+    assert_eq!(desk.fleet.events(&desk.connection).await, Vec::<Value>::new());
+    let made = desk.fleet.admin(&[&create[..], &["--wait", "30s"]].concat()).await;
+    assert_eq!(made["sync"], "synced", "{made}");
+    let event = made["event_id"].as_str().unwrap();
+    let wait = ["--wait", "30s"];
+    let edit = ["event", "edit", event, "--title", "Retro", "--location", "Room 2", "--clear", "description"];
+    let edited = desk.fleet.admin(&[&edit[..], &wait].concat()).await;
+    assert_eq!((&edited["sync"], &edited["event"]["location"]), (&json!("synced"), &json!("Room 2")));
+    assert!(desk.held()[0].contains("SUMMARY:Retro"));
+
+    let history = desk.fleet.admin(&["event", "history", event]).await;
+    assert_eq!((&history[0]["decision"], &history[0]["actor"]), (&json!("edit"), &json!("operator")));
+    let undone = desk.fleet.admin(&[&["event", "undo", event][..], &wait].concat()).await;
+    assert_eq!((&undone["sync"], &undone["event"]["title"]), (&json!("synced"), &json!("Review")));
+    let plan = desk.fleet.admin(&["event", "delete", event, "--dry-run"]).await;
+    assert_eq!(plan["writes"][0]["changes"], json!(["existence"]));
+    let deleted = desk.fleet.admin(&[&["event", "delete", event][..], &wait].concat()).await;
+    assert_eq!((&deleted["sync"], &deleted["event"], desk.held().len()), (&json!("synced"), &Value::Null, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_refused_in_one_sentence() {
+    let desk = Desk::open().await;
+    let made =
+        desk.fleet.admin(&[&["event", "create", &desk.calendar, "--key", "a"][..], &START].concat()).await;
+    let event = made["event_id"].as_str().unwrap();
+    desk.fleet.admin(&["key", "create", "x", "--organization", "strangers"]).await;
+
+    for (arguments, words) in [
+        (&["event", "create", &desk.calendar, "--start", "soon", "--organization", "default"][..], "start"),
+        (&["event", "edit", event, "--clear", "colour", "--organization", "default"], "colour"),
+        (&["event", "respond", event, "accepted", "--organization", "default"], "guests"),
+        (&["event", "respond", event, "perhaps", "--organization", "default"], "tentative"),
+        (&["event", "delete", event, "--organization", "strangers"], "no such event"),
+        (&["event", "history", event, "--organization", "strangers"], "no such event"),
+        (&["event", "delete", event], "--organization"),
+        (&["outbox", "retry", event, "--organization", "default"], "no such outbox entry"),
+        (&["outbox", "discard", event, "--organization", "default"], "no such outbox entry"),
+        (&["conflicts", "resolve", event, "--keep", "ours", "--organization", "default"], "no such conflict"),
+        (&["conflicts", "resolve", event, "--keep", "both", "--organization", "default"], "theirs"),
+    ] {
+        let told = refused(&desk.fleet, arguments).await;
+        assert!(told.contains(words), "{arguments:?}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_tried_again_or_dropped() {
+    let desk = Desk::open().await;
+    let refusal = Fault::Status { code: 403, retry_after: None };
+    desk.sandbox.inject(FaultRule::next(refusal).method("PUT").always());
+    let made = desk.create("?wait=10s", &review()).await;
+    assert_eq!((made.status, &made.body["sync"]), (202, &json!("failed")), "{}", made.body);
+    let other = desk.create("?wait=10s", &review()).await;
+    assert!(other.body["error"].as_str().is_some_and(|error| !error.is_empty()), "{}", other.body);
+    let dead = desk.fleet.admin(&["outbox", "list", "--state", "dead"]).await;
+    assert_eq!(dead.as_array().unwrap().len(), 2);
+    let of = |event: &str| {
+        let found = dead.as_array().unwrap().iter().find(|one| one["event_id"] == event).unwrap();
+        found["id"].as_str().unwrap().to_owned()
+    };
+    let (retried, dropped) = (of(&id(&made)), of(&id(&other)));
+
+    let plan = desk.fleet.admin(&["outbox", "retry", &retried, "--dry-run"]).await;
+    assert_eq!(plan["writes"][0]["operation"], "create");
+    desk.sandbox.clear_faults();
+    desk.fleet.admin(&["outbox", "retry", &retried]).await;
+    assert!(holds(PATIENCE, async || desk.held().len() == 1).await);
+    let plan = desk.fleet.admin(&["outbox", "discard", &dropped, "--dry-run"]).await;
+    assert_eq!((&plan["writes"][0]["operation"], &plan["mail"]["people"]), (&json!("delete"), &json!(0)));
+    desk.fleet.admin(&["outbox", "discard", &dropped]).await;
+
+    assert_eq!(desk.fleet.admin(&["outbox", "--state", "dead"]).await, json!([]));
+    assert!(holds(PATIENCE, async || desk.fleet.admin(&["outbox"]).await == json!([])).await);
+    let events = desk.fleet.events(&desk.connection).await;
+    assert_eq!((events.len(), &events[0]["id"]), (1, &made.body["event_id"]));
+    assert_eq!(desk.held().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_listed_and_decided_by_shell_or_api() {
+    let desk = Desk::with(Profile::radicale(), &["--conflict-policy", "manual"]).await;
+    let made = desk.create("?wait=10s", &review()).await;
+    let path = format!("/events/{}", id(&made));
+    for (round, keep) in ["theirs", "ours"].into_iter().enumerate() {
+        let down = Fault::Status { code: 503, retry_after: None };
+        desk.sandbox.inject(FaultRule::next(down).method("PUT").always());
+        let (ours, theirs) = (format!("Ours {round}"), format!("Theirs {round}"));
+        let edited = desk.api.send_json(reqwest::Method::PATCH, &path, &json!({ "title": ours })).await;
+        assert_eq!(edited.status, 202, "{}", edited.body);
+        let [resource] = &desk.sandbox.resources("ada@example.com", "work").unwrap()[..] else {
+            panic!("one object")
+        };
+        let titled = |line: &str| {
+            if line.starts_with("SUMMARY:") { format!("SUMMARY:{theirs}") } else { line.to_owned() }
+        };
+        let body: Vec<String> = resource.body.split("\r\n").map(titled).collect();
+        desk.sandbox.put("ada@example.com", "work", &resource.name, &body.join("\r\n")).unwrap();
+        desk.sandbox.clear_faults();
+        desk.fleet.admin(&["sync", &desk.connection]).await;
+        let is_open = async || desk.api.get("/conflicts").await["data"] != json!([]);
+        assert!(holds(PATIENCE, is_open).await);
+
+        let listed = desk.fleet.admin(&["conflicts"]).await;
+        let conflict = listed[0]["id"].as_str().unwrap();
+        assert_eq!(listed[0]["contested"], json!([{ "what": "title", "ours": ours, "theirs": theirs }]));
+        assert_eq!(desk.api.get(&path).await["sync"]["status"], "conflict");
+        if keep == "theirs" {
+            let plan =
+                desk.fleet.admin(&["conflicts", "resolve", conflict, "--keep", keep, "--dry-run"]).await;
+            assert_eq!(plan["writes"][0]["changes"], json!(["title"]));
+            desk.fleet.admin(&["conflicts", "resolve", conflict, "--keep", keep]).await;
+        } else {
+            let resolve = format!("/conflicts/{conflict}/resolve?wait=10s");
+            let body = json!({ "keep": keep });
+            let resolved = desk.api.send_json(reqwest::Method::POST, &resolve, &body).await;
+            assert_eq!(
+                (resolved.status, &resolved.body["sync"]),
+                (200, &json!("synced")),
+                "{}",
+                resolved.body
+            );
+        }
+
+        let kept = if keep == "ours" { ours } else { theirs };
+        assert!(desk.held()[0].contains(&format!("SUMMARY:{kept}")), "{:?}", desk.held());
+        let says = async || {
+            let event = desk.api.get(&path).await;
+            event["title"] == kept.as_str() && event["sync"]["status"] == "synced"
+        };
+        assert!(holds(PATIENCE, says).await, "{}", desk.api.get(&path).await);
+        assert_eq!(desk.api.get("/conflicts").await["data"], json!([]));
+    }
+    assert_eq!(desk.api.get("/conflicts?state=resolved").await["data"].as_array().unwrap().len(), 2);
+}

@@ -15,15 +15,19 @@ use crate::print;
 
 mod accounts;
 mod client;
+mod conflicts;
 mod connection;
 mod disconnect;
+mod event;
 mod events;
 mod import;
 pub(crate) mod key;
 mod keys;
 mod organization;
+mod outbox;
 mod progress;
 pub(crate) mod sign_in;
+mod written;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -47,6 +51,13 @@ pub(crate) enum Command {
     ApproveSweep(connection::ApproveSweep),
     /// Print events or their instances.
     Events(events::Events),
+    /// Make, change, answer, delete or undo one event.
+    #[command(subcommand)]
+    Event(event::Event),
+    /// List what providers have yet to be told; try again or drop what was given up.
+    Outbox(outbox::Outbox),
+    /// List events that both sides changed, and decide which version is kept.
+    Conflicts(conflicts::Conflicts),
     /// Show how far imports have come.
     Progress(progress::Progress),
     /// Seal all secrets again with the first of `vault.keys`; the old keys can go when it has ended.
@@ -86,6 +97,9 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::Disconnect(command) => disconnect::run(service, &command).await,
         Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
         Command::Events(command) => events::run(service, &command).await,
+        Command::Event(command) => event::run(service, &command).await,
+        Command::Outbox(command) => outbox::run(service, &command).await,
+        Command::Conflicts(command) => conflicts::run(service, &command).await,
         Command::Progress(command) => progress::run(service, &command).await,
         Command::RotateKeys(command) => keys::rotate(service, &command).await,
         Command::Organization(command) => organization::run(service, &command).await,

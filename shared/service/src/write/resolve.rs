@@ -3,7 +3,7 @@
 //! *Ours* is a new write with its own intent; *theirs* takes over what the provider has and withdraws what was to be
 //! told. Either way it is one transaction: the event, its history, the outbox, the conflict, the ask.
 
-use calfleet_domain::model::{ConflictId, Event, Notify, Operation, OutboxId, Role};
+use calfleet_domain::model::{ConflictId, Event, Notify, Operation, OrganizationId, OutboxId, Role};
 use calfleet_domain::reconcile::version::is_same;
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::conflicts::{self, Conflict};
@@ -108,6 +108,29 @@ impl Service {
             }
         }
         Err(WriteError::Busy)
+    }
+
+    /// What trying a dead intent again, with those of the same event that died with it, would come to.
+    ///
+    /// # Errors
+    /// When there is no such intent, or our database fails.
+    pub async fn plan_retry(&self, organization: OrganizationId, id: OutboxId) -> Result<Plan, WriteError> {
+        let tx = self.store.read(Scope::Organization(organization)).await?;
+        let entry = outbox::load(&tx, id).await?.ok_or(WriteError::NotFound("outbox entry"))?;
+        let all = outbox::unsettled(&tx, &[entry.event_id]).await?;
+        let row = events::load(&tx, entry.event_id).await?.ok_or(WriteError::NotFound("event"))?;
+        drop(tx);
+        let place = self.place(organization, row.event.calendar_id).await?;
+        let (base, event) = (row.event.base.as_ref(), row.event.event.as_ref());
+        let operation = match (base, event) {
+            (None, Some(_)) => Operation::Create,
+            (_, None) => Operation::Delete,
+            (Some(_), Some(_)) => entry.operation,
+        };
+        let is_dead = entry.state == OutboxState::Dead;
+        let steps: Vec<Step<'_>> = is_dead.then(|| step(&row, operation, base, event)).into_iter().collect();
+        let notify = all.iter().map(|one| one.notify).max().unwrap_or(entry.notify);
+        Ok(plan(&place, &steps, notify, Vec::new(), Vec::new()))
     }
 
     /// Our side is brought to the provider.

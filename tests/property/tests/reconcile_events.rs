@@ -367,6 +367,7 @@ pub(crate) fn shown_as(event: Event, changed_at: Option<Timestamp>) -> RemoteEve
         parts: Parts::Whole,
         instances: BTreeMap::new(),
         provider_id: ProviderId::from("/calendar/meeting.ics"),
+        created_as: None,
         revision: None,
         event,
         role: Role::None,

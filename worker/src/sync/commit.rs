@@ -123,6 +123,7 @@ impl Turn<'_> {
         let tx = self.sync.store.read(self.scope()).await?;
         let mut ids: HashSet<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
         ids.extend(changes.iter().filter_map(series_of));
+        ids.extend(changes.iter().filter_map(former_name));
         let rows = self.rows(&tx, ids.into_iter().collect()).await?;
         let strangers: Vec<&ProviderId> = changes
             .iter()
@@ -271,6 +272,14 @@ fn cancelling(changes: &[RemoteChange], held: &mut Held) -> Vec<RemoteChange> {
         !is_told
     });
     changes
+}
+
+/// The name that an object of ours went by before its provider named it.
+fn former_name(change: &RemoteChange) -> Option<&ProviderId> {
+    match change {
+        RemoteChange::Upsert(remote) => remote.created_as.as_ref(),
+        _ => None,
+    }
 }
 
 /// The series that an instance belongs to.

@@ -3,6 +3,7 @@
 //! The decision about one copy is the reconciler's; this module finds the copy that a change is about, and turns
 //! decisions into writes:
 //!
+//! - What was made by us under a name of ours, and bears its provider's now, is the row of that name.
 //! - An id that is known is that row, whatever its state: a tombstone or a missing row that is shown again comes
 //!   back as itself.
 //! - An unknown id whose UID went missing elsewhere in the connection, or in this very page, is a **move**: the
@@ -169,7 +170,9 @@ impl Planner<'_> {
         {
             self.recheck(&row);
         }
-        match self.held.rows.remove(&remote.provider_id) {
+        let former = remote.created_as.as_ref();
+        let held = self.held.rows.remove(&remote.provider_id);
+        match held.or_else(|| self.held.rows.remove(former?)) {
             Some(row) => self.known(&row, remote),
             None => match self.take_missing(&remote.event.uid) {
                 Some(row) => self.moved(&row, remote),

@@ -160,6 +160,7 @@ fn orphaned(
     let stored = row.filter(|_| has_master).map(|row| &row.event);
     Some(RemoteChange::Upsert(Box::new(RemoteEvent {
         provider_id: series_id.clone(),
+        created_as: None,
         revision: stored.map_or_else(|| newest.revision.clone(), |stored| stored.revision.clone()),
         event: Event {
             uid: held_uid.or(uid).unwrap_or_else(|| Uid(series_id.as_str().to_owned())),

@@ -85,6 +85,9 @@ impl RemoteChange {
 pub struct RemoteEvent {
     /// The provider's id: a CalDAV href, a feed's UID.
     pub provider_id: ProviderId,
+    /// The name that we gave it before its provider named it, where the provider says so; `None` of what somebody
+    /// else made, and where names of ours last.
+    pub created_as: Option<ProviderId>,
     /// What changes whenever the object does.
     pub revision: Option<Revision>,
     /// What it says, normalised.

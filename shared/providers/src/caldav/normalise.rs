@@ -145,6 +145,7 @@ pub(super) fn object(
                     parts: Parts::Whole,
                     instances: BTreeMap::new(),
                     provider_id,
+                    created_as: None,
                     revision,
                     role: role(&object.event),
                     event: object.event,

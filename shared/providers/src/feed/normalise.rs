@@ -113,6 +113,7 @@ impl Entry {
                 parts: Parts::Whole,
                 instances: BTreeMap::new(),
                 provider_id,
+                created_as: None,
                 revision,
                 role: role(&object.event),
                 event: object.event,

@@ -154,6 +154,7 @@ fn of_event(event: &wire::Event, raw: &str, setting: &Setting) -> Result<RemoteC
     let uid = event.ical_uid.clone().unwrap_or_else(|| format!("{}@google.com", event.id));
     Ok(RemoteChange::Upsert(Box::new(RemoteEvent {
         provider_id: ProviderId(event.id.clone()),
+        created_as: None,
         revision: event.etag.clone().map(Revision),
         event: Event { uid: Uid(uid), body },
         parts,
@@ -254,6 +255,7 @@ pub(super) fn detached(
     }
     Some(RemoteEvent {
         provider_id: series_id.clone(),
+        created_as: None,
         revision,
         event: Event { uid: uid.clone(), body: Body::Series(series) },
         parts: Parts::Whole,

@@ -318,6 +318,7 @@ fn detached(id: &ProviderId, event: &Event, instances: Vec<RemoteInstance>) -> O
     }
     Some(RemoteEvent {
         provider_id: id.clone(),
+        created_as: None,
         revision,
         event: Event { uid: event.uid.clone(), body: model::Body::Series(series) },
         parts: Parts::Whole,

@@ -55,8 +55,35 @@ impl Held {
 impl Writer<'_> {
     pub(super) async fn write(&self, write: &Write<'_>) -> Result<Written, DriverError> {
         let id = write.provider_id;
-        match write.change {
-            Change::Create(event) => self.create(id, event).await,
+        match (write.change, naming::transaction(id)) {
+            (Change::Create(event), Some(transaction)) => self.create(transaction, event).await,
+            (Change::Create(_), None) => Err(nameless()),
+            (change, None) => self.change(id, change).await,
+            // Deleted here before the row got the name that it has there.
+            (change, Some(transaction)) => match self.name_of(change, transaction).await? {
+                Some(id) => self.change(&id, change).await,
+                None => Err(not_shown()),
+            },
+        }
+    }
+
+    /// What an event that goes by a name of ours is called.
+    async fn name_of(
+        &self,
+        change: Change<'_>,
+        transaction: Uuid,
+    ) -> Result<Option<ProviderId>, DriverError> {
+        let (Change::Update { held, .. } | Change::Delete { held }) = change else { return Ok(None) };
+        let event = held.raw.and_then(|raw| serde_json::from_str::<wire::Event>(raw).ok());
+        match event.filter(|event| !event.id.is_empty()) {
+            Some(event) => Ok(Some(ProviderId(event.id))),
+            None => self.reader.made(transaction).await,
+        }
+    }
+
+    async fn change(&self, id: &ProviderId, change: Change<'_>) -> Result<Written, DriverError> {
+        match change {
+            Change::Create(_) => Err(nameless()),
             Change::Update { held, after } => match (series_of(held.event), series_of(after)) {
                 (None, None) => self.update_single(id, held, after).await,
                 (Some(before), Some(after)) if before.master.is_none() || after.master.is_none() => {
@@ -71,8 +98,7 @@ impl Writer<'_> {
         }
     }
 
-    async fn create(&self, id: &ProviderId, event: &Event) -> Result<Written, DriverError> {
-        let transaction = naming::transaction(id).ok_or_else(|| unsayable(Unsayable::NoMaster))?;
+    async fn create(&self, transaction: Uuid, event: &Event) -> Result<Written, DriverError> {
         let body = render::new_event(transaction, event, self.setting).map_err(unsayable)?;
         self.check_silence(&Body::new(), &body)?;
         let Reader { exchange, api, calendar, .. } = self.reader;
@@ -99,8 +125,7 @@ impl Writer<'_> {
         let made = self.reader.made(transaction).await?;
         match made.or_else(|| existing.map(ProviderId::from)) {
             Some(id) => self.one(&id).await,
-            // Not that it was deleted: only that Graph does not show it, for now.
-            None => Err(exchange::unreadable(WRITE, "the event was made and is not shown")),
+            None => Err(not_shown()),
         }
     }
 
@@ -342,6 +367,11 @@ pub(super) fn unsayable(what: Unsayable) -> DriverError {
 /// Somebody else was there first.
 pub(super) fn changed_meanwhile() -> DriverError {
     DriverError::new(WRITE.operation, FailureClass::Conflict, Problem::ChangedMeanwhile)
+}
+
+/// Not that it was deleted: only that Graph does not show it, for now.
+fn not_shown() -> DriverError {
+    exchange::unreadable(WRITE, "the event was made and is not shown")
 }
 
 pub(super) fn nameless() -> DriverError {

@@ -8,6 +8,7 @@ mod graph;
 mod habits;
 mod mirror;
 mod real_servers;
+mod relay;
 mod sign_in;
 mod writes;
 

@@ -57,6 +57,7 @@ fn series(hour: u32, overrides: BTreeMap<RecurrenceId, Override>) -> Event {
 fn upsert(event: Event, parts: Parts, revision: u32) -> RemoteChange {
     RemoteChange::Upsert(Box::new(RemoteEvent {
         provider_id: ProviderId::from(SERIES),
+        created_as: None,
         revision: Some(Revision(revision.to_string())),
         event,
         parts,

@@ -234,6 +234,7 @@ impl State {
             parts: Parts::Whole,
             instances: BTreeMap::new(),
             provider_id,
+            created_as: None,
             revision,
             event: Event { uid: Uid(uid.clone()), body: Body::Single(fields) },
             role: Role::Organizer,

@@ -17,6 +17,7 @@ use super::cursor::Window;
 use super::wire::EventKind;
 use super::{fields, recurrence, times, wire};
 use crate::driver::Coverage;
+use crate::naming;
 
 /// What is known of the calendar that an event stands in.
 #[derive(Debug, Clone, Default)]
@@ -169,6 +170,7 @@ fn remote(
     let uid = event.ical_uid.as_ref().filter(|uid| !uid.is_empty()).unwrap_or(&event.id);
     RemoteEvent {
         provider_id: ProviderId(event.id.clone()),
+        created_as: event.transaction_id.as_deref().and_then(naming::unsent),
         revision: event.revision(),
         event: Event { uid: Uid(uid.clone()), body },
         parts: Parts::Whole,

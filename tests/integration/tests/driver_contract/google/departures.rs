@@ -156,6 +156,7 @@ async fn invitation_to_one(desk: &Desk, carols: &CalendarRef) -> RemoteEvent {
     let object = InstanceRef { provider_id: instance.provider_id, revision: instance.revision.clone() };
     RemoteEvent {
         provider_id: instance.series_id,
+        created_as: None,
         revision: instance.revision,
         event: Event {
             uid: instance.uid.unwrap(),

@@ -16,8 +16,9 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::super::relay::{Relay, Sent};
 use super::super::sandbox;
-use super::relay::Relay;
+use super::contract::Contract;
 use super::{ada, open_at};
 
 pub(super) const ADA: &str = "ada@example.com";
@@ -47,7 +48,9 @@ impl Desk {
             let spec = GoogleAccountSpec::new(account).zone("Europe/Paris");
             sandbox.google().create_account(spec).unwrap();
         }
-        let relay = Relay::start(sandbox.address()).await;
+        let contract = Contract::load();
+        let check = move |sent: &Sent| contract.faults(&sent.method, &sent.path, &sent.query, &sent.body);
+        let relay = Relay::start(sandbox.address(), "/calendar/v3/", Box::new(check)).await;
         let scopes: Vec<&str> = SCOPE.split(' ').collect();
         let (token, _) = sandbox.google().tokens(who, "calfleet", &scopes).unwrap();
         let base = format!("http://{}/google/calendar/v3/", relay.address).parse().unwrap();

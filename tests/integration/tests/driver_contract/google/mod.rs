@@ -5,7 +5,6 @@ mod contract;
 mod departures;
 mod desk;
 mod fake;
-mod relay;
 mod series;
 mod writing;
 

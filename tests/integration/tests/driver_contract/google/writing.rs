@@ -10,9 +10,9 @@ use calfleet_providers::driver::{CalendarRef, Change, Problem};
 use calfleet_sandbox::{ConferenceHabit, Fault, FaultRule, GoogleHabits, GoogleRole};
 use serde_json::{Value, json};
 
+use super::super::relay::Sent;
 use super::ada;
 use super::desk::{ADA, BOB, CAROL, Desk, agreed, at, fields, foreign, ours, review};
-use super::relay::Sent;
 
 /// What of the foreign event nobody here may touch.
 const THEIRS: [&str; 9] = [

@@ -1,7 +1,10 @@
 //! The Graph driver against a small Graph that knows its description by heart.
 
 mod contract;
+mod desk;
 mod fake;
+mod series;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use calfleet_providers::driver::{
 use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use serde_json::{Value, json};
+use url::Url;
 use uuid::Uuid;
 
 use self::fake::{Fake, refusal};
@@ -26,12 +30,16 @@ use super::mirror::{self, Mirror};
 use super::{Fixed, NOW, Still, settings};
 
 fn open(fake: &Fake, token: &str) -> Arc<dyn Driver> {
-    let endpoints = Endpoints { microsoft: fake.base(), ..Endpoints::production().unwrap() };
-    let settings = settings(&[fake.address.port()]);
+    open_at(&fake.base(), token)
+}
+
+fn open_at(base: &Url, token: &str) -> Arc<dyn Driver> {
+    let endpoints = Endpoints { microsoft: base.clone(), ..Endpoints::production().unwrap() };
+    let settings = settings(&[base.port().unwrap()]);
     let registry = Registry::new(settings, endpoints, Arc::new(Still), Arc::new(Fixed)).unwrap();
     let account = Account {
         provider: ProviderKind::Microsoft,
-        url: fake.base(),
+        url: base.clone(),
         authentication: Authentication::Oauth,
         username: None,
         secret: Some(token.into()),

@@ -1,4 +1,4 @@
-//! A relay in front of the sandbox that writes down each request and holds it against the discovery document.
+//! A relay in front of the sandbox that writes down each request and holds it against the provider's description.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,8 +8,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::contract::Contract;
-
 /// One request as it was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
@@ -18,8 +16,12 @@ pub(super) struct Sent {
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
     pub(super) if_match: Option<String>,
+    pub(super) prefer: String,
     pub(super) body: Value,
 }
+
+/// What is wrong with a request.
+pub(super) type Check = Box<dyn Fn(&Sent) -> Vec<String> + Send>;
 
 impl Sent {
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
@@ -39,16 +41,18 @@ pub(super) struct Relay {
 }
 
 struct Seen {
-    contract: Contract,
+    /// What paths of the service begin with.
+    root: &'static str,
+    check: Check,
     sent: Vec<Sent>,
     faults: Vec<String>,
 }
 
 impl Relay {
-    pub(super) async fn start(upstream: SocketAddr) -> Self {
+    pub(super) async fn start(upstream: SocketAddr, root: &'static str, check: Check) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Seen { contract: Contract::load(), sent: Vec::new(), faults: Vec::new() };
+        let seen = Seen { root, check, sent: Vec::new(), faults: Vec::new() };
         let seen = Arc::new(Mutex::new(seen));
         let kept = seen.clone();
         tokio::spawn(async move {
@@ -69,7 +73,7 @@ impl Relay {
         self.take().into_iter().filter(|sent| sent.method != "GET").collect()
     }
 
-    /// What was sent and is not in the discovery document.
+    /// What was sent and is not in the description.
     pub(super) fn faults(&self) -> Vec<String> {
         self.seen.lock().unwrap().faults.clone()
     }
@@ -120,11 +124,16 @@ impl Seen {
         let mut words = text.split(' ');
         let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
         let url = Url::parse("http://x").unwrap().join(&target).unwrap();
-        let (_, path) = url.path().split_once("/calendar/v3/").unwrap();
-        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let body = serde_json::from_slice(&request[head..]).unwrap_or(Value::Null);
-        self.faults.extend(self.contract.faults(&method, path, &query, &body));
-        let (path, if_match) = (path.to_owned(), header(&text, "if-match"));
-        self.sent.push(Sent { method, path, query, if_match, body });
+        let (_, path) = url.path().split_once(self.root).unwrap();
+        let sent = Sent {
+            method,
+            path: path.to_owned(),
+            query: url.query_pairs().into_owned().collect(),
+            if_match: header(&text, "if-match"),
+            prefer: header(&text, "prefer").unwrap_or_default(),
+            body: serde_json::from_slice(&request[head..]).unwrap_or(Value::Null),
+        };
+        self.faults.extend((self.check)(&sent));
+        self.sent.push(sent);
     }
 }

@@ -2,8 +2,8 @@
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Attendee, Body, Conference, ConferenceType, End, Event, Fields, Notify, ParticipationStatus, ProviderId,
-    Reminder, RemoteChange, RemoteEvent, Transparency, Visibility, When,
+    Attendee, Body, Conference, ConferenceStatus, ConferenceType, End, Event, Fields, Notify,
+    ParticipationStatus, ProviderId, Reminder, RemoteChange, RemoteEvent, Transparency, Visibility, When,
 };
 use calfleet_providers::driver::Problem;
 use calfleet_sandbox::{Fault, FaultRule, GraphHabits};
@@ -325,10 +325,11 @@ async fn a_teams_link_is_made_and_survives_every_other_edit() {
         desk.microsoft().set_habits(GraphHabits { late_join_url, ..GraphHabits::default() });
         let mut wanted = review();
         wanted.description = text("Agenda");
-        wanted.conference = Some(Conference { kind: ConferenceType::MicrosoftTeams, link: String::new() });
+        wanted.conference =
+            Some(Conference::without_link(ConferenceType::MicrosoftTeams, ConferenceStatus::Pending));
 
         let held = desk.create(9, &ours(Body::Single(wanted)), Notify::None).await.unwrap().unwrap();
-        let Conference { kind, link } = held.event.fields().unwrap().conference.clone().unwrap();
+        let Conference { kind, link, .. } = held.event.fields().unwrap().conference.clone().unwrap();
         assert!(kind == ConferenceType::MicrosoftTeams && link.starts_with("https://teams."), "{link}");
         assert_eq!(held.event.fields().unwrap().description, text("Agenda"), "without the block");
 

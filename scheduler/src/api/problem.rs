@@ -5,7 +5,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::ConnectionId;
 use calfleet_service::drivers::OpenError;
-use calfleet_service::read::etag;
 use calfleet_service::write::{Invalid, WriteError};
 use serde::Serialize;
 
@@ -170,7 +169,7 @@ impl From<WriteError> for Problem {
             WriteError::NotFound(what) => Self::not_found(what),
             WriteError::Invalid(errors) => invalid(errors),
             WriteError::Refused(refusal) => Self::refused(refusal.code, refusal.message),
-            WriteError::Outdated { lock_version, .. } => outdated(lock_version),
+            WriteError::Outdated { etag, .. } => outdated(etag),
             WriteError::Busy => {
                 let detail = "Others keep changing this event; repeat the request.";
                 Self::new(StatusCode::CONFLICT, "busy", "Busy", detail)
@@ -197,11 +196,11 @@ fn invalid(errors: Vec<Invalid>) -> Problem {
 }
 
 /// The event was changed since it was read.
-fn outdated(lock_version: i64) -> Problem {
+fn outdated(etag: String) -> Problem {
     let detail =
         "The event has changed since it was read; read it again, and repeat the request with its new ETag.";
     let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "outdated", "Changed since", detail);
-    let more = More { etag: Some(etag(lock_version)), ..More::default() };
+    let more = More { etag: Some(etag), ..More::default() };
     Problem { field: Some("If-Match".to_owned()), ..problem }.with(more)
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Wish {
     wait: Option<Duration>,
     dry_run: Option<bool>,
     idempotency_key: Option<String>,
-    expected: Option<i64>,
+    expected: Option<String>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Wish {
@@ -75,7 +75,7 @@ impl Wish {
 
     /// Refuses a condition on what is not there yet.
     pub(super) fn is_unconditional(&self) -> Result<(), Problem> {
-        match self.expected {
+        match &self.expected {
             Some(_) => Err(Problem::bad_parameter("If-Match", "No ETag belongs to this; leave it out.")),
             None => Ok(()),
         }
@@ -86,7 +86,7 @@ impl Wish {
         Terms {
             notify: self.notify.unwrap_or(notify),
             idempotency_key: self.idempotency_key.clone(),
-            expected: self.expected,
+            expected: self.expected.clone(),
             mode: if self.dry_run == Some(true) { Mode::Explain } else { Mode::Store },
             ..Terms::of_person(caller.organization_id, caller.actor.clone())
         }
@@ -142,19 +142,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     key.map(|key| Some(key.to_owned())).ok_or_else(|| Problem::bad_parameter("Idempotency-Key", detail()))
 }
 
-/// The `lock_version` that `If-Match` names; `None` for any. A tag that was never given matches nothing.
-fn expected(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+/// The ETag that `If-Match` names; `None` for any. One that was never given matches nothing.
+fn expected(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let tag = value.to_str().unwrap_or_default().trim();
     if tag.contains(',') {
         return Err(Problem::bad_parameter("If-Match", "Give the one ETag that the event was read with."));
     }
-    if tag == "*" {
-        return Ok(None);
-    }
-    let version =
-        tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.parse().ok());
-    Ok(Some(version.unwrap_or(-1)))
+    Ok((tag != "*").then(|| tag.to_owned()))
 }
 
 #[cfg(test)]
@@ -182,17 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_was_never_given_matches_nothing() {
+    fn one_tag_is_expected_or_any() {
         let of = |tag: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_MATCH, tag.parse().unwrap());
             expected(&headers)
         };
-        assert_eq!(of("\"7\"").unwrap(), Some(7));
+        assert_eq!(of("\"7\"").unwrap().as_deref(), Some("\"7\""));
         assert_eq!(of("*").unwrap(), None);
-        for odd in ["W/\"7\"", "7", "\"seven\"", ""] {
-            assert_eq!(of(odd).unwrap(), Some(-1), "{odd}");
-        }
+        assert_eq!(expected(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(of("").unwrap().as_deref(), Some(""), "an empty tag matches nothing");
         assert!(of("\"7\", \"8\"").is_err());
     }
 }

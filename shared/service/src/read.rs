@@ -4,7 +4,9 @@
 //! it was asked for, however large the calendar.
 
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{Body, CalendarId, EventId, MeetingId, OrganizationId, RecurrenceId};
+use calfleet_domain::model::{
+    Body, CalendarId, DetailLevel, EventId, MeetingId, OrganizationId, RecurrenceId,
+};
 use calfleet_domain::recurrence::expand::{Budget, Instance, expand};
 use calfleet_store::events::{self, EventState, RangeCursor, RangeQuery, StoredRow};
 use calfleet_store::{Scope, Store, StoreError};
@@ -12,7 +14,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use crate::standing::{Standing, Standings, SyncView};
-use crate::view::{Details, EndTime, Time, role_name};
+use crate::view::{Details, EndTime, Time, is_all_public, role_name};
 use crate::write::Allowed;
 
 /// Most events expanded for one page of instances.
@@ -61,7 +63,7 @@ pub struct EventView {
     pub problem: Option<String>,
     /// The provider's id.
     pub provider_event_id: String,
-    /// Changes with every write of the event; what `If-Match` takes.
+    /// Changes with what the event says; what `If-Match` takes.
     pub etag: String,
 }
 
@@ -249,9 +251,15 @@ fn instance_view(row: &StoredRow, instance: &Instance<'_>) -> InstanceView {
     }
 }
 
-/// The entity tag (RFC 9110 §8.8.3) of an event that was written so often.
-pub fn etag(lock_version: i64) -> String {
-    format!("\"{lock_version}\"")
+/// The entity tag (RFC 9110 §8.8.3) of an event: another one with everything else that the event says, and the same when
+/// the provider has only confirmed it. Of what is private, whose hash could be guessed at, another one with every write.
+pub fn etag(row: &StoredRow) -> String {
+    match &row.event.event {
+        Some(event) if row.event.detail == DetailLevel::Full && is_all_public(event) => {
+            format!("\"{}\"", row.event.version)
+        }
+        _ => format!("\"{}\"", row.event.lock_version),
+    }
 }
 
 fn event_view(row: &StoredRow, standing: Standing) -> EventView {
@@ -274,7 +282,7 @@ fn event_view(row: &StoredRow, standing: Standing) -> EventView {
         app_key: standing.app_key,
         problem: row.problem.clone(),
         provider_event_id: stored.provider_id.0.clone(),
-        etag: etag(stored.lock_version),
+        etag: etag(row),
     };
     if let Some(Body::Series(series)) = stored.event.as_ref().map(|event| &event.body) {
         view.overrides = series.overrides.keys().copied().collect();

@@ -4,8 +4,8 @@
 //! shell is not the calendar's owner.
 
 use calfleet_domain::model::{
-    Attendee, Conference, DetailLevel, End, Fields, Organizer, Reminder, Role, Status, Transparency,
-    Visibility, When,
+    Attendee, Body, Conference, DetailLevel, End, Event, Fields, Organizer, Override, Reminder, Role, Status,
+    Transparency, Visibility, When,
 };
 use serde::Serialize;
 
@@ -134,6 +134,21 @@ impl From<&End> for EndTime {
             End::At(when) => Self::At(when.into()),
             End::After(length) => Self::After { days: length.days, seconds: length.seconds },
             End::Unspecified => Self::Unspecified,
+        }
+    }
+}
+
+/// Whether everything that an event says is public: by itself, and each instance that departs from its series.
+pub(crate) fn is_all_public(event: &Event) -> bool {
+    let is_public = |fields: &Fields| fields.visibility == Visibility::Public;
+    match &event.body {
+        Body::Single(fields) => is_public(fields),
+        Body::Series(series) => {
+            series.master.iter().all(|master| is_public(&master.fields))
+                && series.overrides.values().all(|departure| match departure {
+                    Override::Changed(fields) => is_public(fields),
+                    Override::Cancelled => true,
+                })
         }
     }
 }

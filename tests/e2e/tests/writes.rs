@@ -1,14 +1,15 @@
 //! Writing events through the API of real processes: from the request to the event at the provider, what is refused and
 //! how, and what a crash between the answer and the push leaves.
 
+use calfleet_harness::{Postgres, Redis};
 use calfleet_sandbox::{Access, AccountSpec, CalendarSpec, Fault, FaultRule, FeedSpec, Profile, Sandbox};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::api::problem;
 use crate::api_client::{Answer, Api};
-use crate::fleet::{Fleet, PATIENCE, Program, holds, reaching};
-use crate::provider::{PASSWORD, an_event, start};
+use crate::fleet::{Fleet, PATIENCE, Program, database, holds, reaching};
+use crate::provider::{PASSWORD, account, an_event, start};
 
 /// An id that nobody has.
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -202,6 +203,7 @@ async fn what_waits_for_a_provider_in_trouble_is_pending_and_arrives() {
     assert_eq!(made.body["event"]["sync"]["status"], "pending");
     let waiting = desk.api.get("/outbox").await;
     assert_eq!(waiting["data"][0]["event_id"], made.body["event_id"]);
+    let tag = &made.headers["etag"];
     assert_eq!(
         (&waiting["data"][0]["operation"], &waiting["data"][0]["state"]),
         (&json!("create"), &json!("pending"))
@@ -211,6 +213,8 @@ async fn what_waits_for_a_provider_in_trouble_is_pending_and_arrives() {
     let done = async || !desk.api.all("/outbox?state=done").await.is_empty();
     assert!(holds(PATIENCE, done).await);
     assert_eq!(desk.api.get("/outbox").await["data"], json!([]));
+    let read = desk.api.ask(&format!("/events/{}", id(&made))).await;
+    assert_eq!(&read.headers["etag"], tag, "what was only confirmed is still what the writer knows");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,6 +230,47 @@ async fn nothing_is_stored_of_a_dry_run() {
     assert_eq!(desk.api.get("/events").await["data"], json!([]));
     assert_eq!(desk.api.get("/outbox").await["data"], json!([]));
     assert_eq!(desk.held(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_drains_answers_who_waits() {
+    let desk = Desk::open().await;
+    let down = Fault::Status { code: 503, retry_after: None };
+    desk.sandbox.inject(FaultRule::next(down).method("PUT").always());
+    let (api, path) = (desk.api.clone(), format!("/calendars/{}/events?wait=10s", desk.calendar));
+    let began = std::time::Instant::now();
+    let waiting = tokio::spawn(async move { api.send_json(Method::POST, &path, &review()).await });
+    let is_stored = async || desk.api.get("/outbox").await["data"] != json!([]);
+    assert!(holds(PATIENCE, is_stored).await);
+
+    let status = tokio::task::spawn_blocking(move || desk.solo.drain()).await.unwrap();
+
+    let answer = waiting.await.unwrap();
+    assert!(status.success());
+    assert_eq!(said(&answer), (202, "pending"), "{}", answer.body);
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_confirm_a_write_soon_after_the_provider_answered() {
+    let (Some(postgres), Some(redis)) = (Postgres::shared(), Redis::shared()) else { return };
+    let (database, sandbox) = (database(postgres).await, start().await);
+    account(&sandbox, "ada", &[("work", 3)]);
+    let fleet = Fleet::full(&database, redis, &reaching(&[sandbox.address().port()]));
+    let (scheduler, _worker) = (fleet.start("scheduler").await, fleet.start("worker").await);
+    let connection = fleet.connect(sandbox.url(), "ada", PASSWORD, &[]).await;
+    fleet.sync(&connection).await;
+    let api = writer(&fleet, &scheduler, &[]).await;
+    let path = format!("/calendars/{}/events?wait=10s", named(&fleet, &connection, "work").await);
+    sandbox.inject(FaultRule::next(Fault::Latency(1_000)).method("PUT"));
+
+    let began = std::time::Instant::now();
+    let made = api.send_json(Method::POST, &path, &review()).await;
+
+    let took = began.elapsed();
+    assert_eq!(said(&made), (201, "synced"), "{}", made.body);
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    assert_eq!(sandbox.resource_count("ada", "work").unwrap(), 4);
 }
 
 /// Body, status, code and field of requests that are refused.

@@ -19,6 +19,7 @@ use super::plan::{Plan, Step, mailed, plan};
 use super::scope::{self, Answer, Changed, Reach};
 use super::text::{self, Lines};
 use super::undo;
+use crate::read;
 use crate::service::Service;
 
 /// How often a write is planned anew because others changed the event meanwhile.
@@ -282,11 +283,9 @@ fn rows(
 
 /// Whether the event is the one that the request was made from.
 fn is_expected(row: &StoredRow, terms: &Terms) -> Result<(), WriteError> {
-    let lock_version = row.event.lock_version;
-    match terms.expected {
-        Some(expected) if expected != lock_version => {
-            Err(WriteError::Outdated { lock_version, updated_at: row.updated_at })
-        }
+    let etag = read::etag(row);
+    match &terms.expected {
+        Some(expected) if *expected != etag => Err(WriteError::Outdated { etag, updated_at: row.updated_at }),
         _ => Ok(()),
     }
 }

@@ -37,8 +37,8 @@ pub struct Terms {
     pub idempotency_key: Option<String>,
     /// The request, for the history.
     pub request_id: Option<String>,
-    /// What the event's `lock_version` has to be; `None` is any.
-    pub expected: Option<i64>,
+    /// What the event's [`etag`](crate::read::etag) has to be; `None` is any.
+    pub expected: Option<String>,
     /// Whether it is done, or only said what would be.
     pub mode: Mode,
 }

@@ -2,8 +2,7 @@
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    Body, CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, Fields, OrganizationId,
-    Override, RecurrenceId, Visibility,
+    CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, OrganizationId, RecurrenceId,
 };
 use calfleet_domain::reconcile::{Contest, Interval};
 use calfleet_store::conflicts::{self, Conflict, Which};
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use super::confirm::atom_key;
 use crate::service::Service;
-use crate::view::{Details, EndTime, Time};
+use crate::view::{Details, EndTime, Time, is_all_public};
 
 /// Two versions of an event that only a person can join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -109,7 +108,7 @@ impl From<&Conflict> for ConflictView {
     fn from(conflict: &Conflict) -> Self {
         let draft = &conflict.draft;
         let sides = [&draft.base, &draft.local, &draft.remote];
-        let is_public = sides.into_iter().flatten().flat_map(all_fields).all(is_public);
+        let is_public = sides.into_iter().flatten().all(is_all_public);
         Self {
             id: conflict.id,
             event_id: conflict.event_id,
@@ -146,24 +145,6 @@ impl ContestView {
             instance: contest.instance,
             ours: contest.local.clone().filter(|_| is_public),
             theirs: contest.remote.clone().filter(|_| is_public),
-        }
-    }
-}
-
-fn is_public(fields: &Fields) -> bool {
-    fields.visibility == Visibility::Public
-}
-
-/// What an event says: by itself, or a master and each instance that departs from it.
-fn all_fields(event: &Event) -> Vec<&Fields> {
-    match &event.body {
-        Body::Single(fields) => vec![fields],
-        Body::Series(series) => {
-            let departures = series.overrides.values().filter_map(|departure| match departure {
-                Override::Changed(fields) => Some(fields.as_ref()),
-                Override::Cancelled => None,
-            });
-            series.master.iter().map(|master| &master.fields).chain(departures).collect()
         }
     }
 }

@@ -50,8 +50,8 @@ pub enum WriteError {
     /// The event is not the one that the request was made from.
     #[error("find the event as it was")]
     Outdated {
-        /// Its `lock_version` now.
-        lock_version: i64,
+        /// Its [`etag`](crate::read::etag) now.
+        etag: String,
         /// When it was last written.
         updated_at: Timestamp,
     },

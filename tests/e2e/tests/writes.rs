@@ -126,7 +126,7 @@ async fn an_event_is_made_changed_deleted_and_brought_back_at_the_provider() {
     let decisions: Vec<&str> =
         history["data"].as_array().unwrap().iter().filter_map(|one| one["decision"].as_str()).collect();
     assert_eq!(decisions, ["delete", "edit", "create"]);
-    assert!(history["data"][1]["changes"] == json!(["place", "title"]), "{history}");
+    assert!(history["data"][1]["changes"] == json!(["location", "title"]), "{history}");
     let back = desk.api.send(Method::POST, &format!("{path}/undo?wait=10s")).await;
     assert_eq!(said(&back), (200, "synced"), "{}", back.body);
     assert_eq!(back.body["event"]["title"], "Retro");

@@ -16,6 +16,7 @@ use super::point::{Recurs, instant_of, key_in, seconds_between, start_at, write_
 use crate::model::{
     Attendee, Body, End, Event, Fields, Master, Override, RecurrenceId, Rule, Series, Status, When, Zone,
 };
+use crate::recurrence::meaning::meaning;
 
 /// An event laid out.
 #[derive(Debug, Clone)]
@@ -54,12 +55,18 @@ impl<'a> Face<'a> {
         self.master.map_or(Recurs::No, Recurs::of)
     }
 
-    /// Rules, sorted, each once.
+    /// Rules as they are spelled, sorted, each once.
     pub(super) fn rules(&self) -> Vec<&'a Rule> {
         let mut rules: Vec<&Rule> = self.master.iter().flat_map(|master| &master.rules).collect();
         rules.sort_unstable();
         rules.dedup();
         rules
+    }
+
+    /// What the rules mean, sorted, each once.
+    fn meanings(&self) -> BTreeSet<String> {
+        let rules = self.master.iter().flat_map(|master| &master.rules);
+        rules.map(|rule| meaning(rule, &self.fields.start)).collect()
     }
 
     /// Additions by key in the form of the series.
@@ -72,7 +79,7 @@ impl<'a> Face<'a> {
     pub(super) fn has_frame_of(&self, other: &Self) -> bool {
         self.recurs() == other.recurs()
             && is_same(&Atom::When, self.fields, other.fields, self.recurs())
-            && self.rules() == other.rules()
+            && (self.rules() == other.rules() || self.meanings() == other.meanings())
             && self.additions_bytes() == other.additions_bytes()
     }
 
@@ -131,9 +138,9 @@ impl<'a> Sheet<'a> {
         if let Some(face) = &self.master {
             sink.put(b"M");
             canonical::write_fields(face.fields, face.recurs(), sink);
-            for rule in face.rules() {
+            for rule in face.meanings() {
                 sink.put(b"R");
-                canonical::write_text(Some(&rule.0), sink);
+                canonical::write_text(Some(&rule), sink);
             }
             face.write_additions(sink);
         }

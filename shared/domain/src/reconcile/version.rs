@@ -13,7 +13,7 @@ use crate::model::{Event, Fields, Version};
 
 /// Names the canonical form inside the hash: raised with every change of it, so that old versions match nothing
 /// by accident. A version that matches nothing is worked out again from the stored event, never taken for an edit.
-const FORM: &[u8] = b"calfleet event 1\n";
+const FORM: &[u8] = b"calfleet event 2\n";
 
 /// The version of an event.
 pub fn of(event: &Event) -> Version {

@@ -14,6 +14,7 @@ pub(crate) mod day_filter;
 pub mod expand;
 pub(crate) mod generate;
 pub(crate) mod length;
+pub(crate) mod meaning;
 pub mod regime;
 pub mod rule;
 pub mod span;

@@ -226,9 +226,9 @@ impl Api {
         (answer, notify): (&Answer, Notify),
     ) -> Result<Request<Bytes>, DriverError> {
         let url = self.url(operation, &["me", "calendars", calendar, "events", event, answer.verb])?;
-        let mut body = json!({ "sendResponse": notify != Notify::None });
+        let mut body = json!({ "SendResponse": notify != Notify::None });
         if let (Some(comment), Some(body)) = (&answer.comment, body.as_object_mut()) {
-            body.insert("comment".to_owned(), json!(comment));
+            body.insert("Comment".to_owned(), json!(comment));
         }
         send(operation, Method::POST, &url, &body)
     }

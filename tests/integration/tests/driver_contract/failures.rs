@@ -17,7 +17,7 @@ async fn listing_with(fault: Fault) -> (FailureClass, Problem) {
     sandbox.generate("ada", "work", GeneratorPlan { events: 50, seed: 1 }).unwrap();
     let mut settings = settings(&[sandbox.address().port()]);
     settings.read_timeout = Duration::from_secs(2);
-    settings.listing_timeout = Duration::from_secs(15);
+    settings.listing_timeout = Duration::from_secs(7);
     let registry = registry(settings);
     let (_, driver) = connect(&registry, account(&access)).await.unwrap();
     let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);

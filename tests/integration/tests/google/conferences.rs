@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Conference, ConferenceStatus, ConferenceType, EventId, Notify};
 use calfleet_sandbox::{ConferenceHabit, GoogleHabits};
 use calfleet_service::write::Reach;
 use calfleet_store::calendar_sync;
 use serde_json::{Value, json};
 
+use super::desk::Desk;
 use super::fleet::ADA;
-use super::outbound::{Desk, review};
+use super::outbound::{is_in_step, open, remote, review};
 use crate::databases::{TestStore, on_both_databases};
 
 on_both_databases![
@@ -26,81 +26,75 @@ fn with_meet() -> Value {
     input
 }
 
-impl Desk<'_> {
-    fn habit(&self, conference: ConferenceHabit) {
-        self.fleet.google().set_habits(GoogleHabits { conference, ..GoogleHabits::default() });
-    }
+fn habit(desk: &Desk<'_>, conference: ConferenceHabit) {
+    desk.fleet.google().set_habits(GoogleHabits { conference, ..GoogleHabits::default() });
+}
 
-    async fn conference(&self, id: EventId) -> Option<Conference> {
-        self.row(id).await.event.event.unwrap().fields().unwrap().conference.clone()
-    }
+async fn conference(desk: &Desk<'_>, id: EventId) -> Option<Conference> {
+    desk.row(id).await.event.event.unwrap().fields().unwrap().conference.clone()
+}
 
-    /// How long until the calendar is due.
-    async fn due_in(&self) -> Duration {
-        let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
-        let sync = calendar_sync::of_calendar(&tx, self.calendar().await).await.unwrap().unwrap();
-        sync.due_at.since(self.now())
-    }
-
-    fn now(&self) -> Timestamp {
-        self.fleet.service.now()
-    }
+/// How long until the calendar is due.
+async fn due_in(desk: &Desk<'_>) -> Duration {
+    let tx = desk.fleet.database.store.read(desk.scope()).await.unwrap();
+    let sync = calendar_sync::of_calendar(&tx, desk.calendar().await).await.unwrap().unwrap();
+    sync.due_at.since(desk.fleet.service.now())
 }
 
 async fn a_meet_that_is_pending_is_looked_for_in_growing_steps_until_it_is_there(database: &TestStore) {
-    let desk = Desk::open(database).await;
-    desk.habit(ConferenceHabit::Pending);
+    let desk = open(database).await;
+    habit(&desk, ConferenceHabit::Pending);
 
     let id = desk.create(with_meet(), Notify::None).await.unwrap().event_id;
     desk.push().await;
 
     let pending = Conference::without_link(ConferenceType::GoogleMeet, ConferenceStatus::Pending);
-    assert_eq!(desk.conference(id).await, Some(pending.clone()));
-    assert!(desk.due_in().await <= Duration::from_secs(1), "{:?}", desk.due_in().await);
+    assert_eq!(conference(&desk, id).await, Some(pending.clone()));
+    assert!(due_in(&desk).await <= Duration::from_secs(1), "{:?}", due_in(&desk).await);
     let mut waits = Vec::new();
     for _ in 0..3 {
         desk.fleet.sync(desk.connection).await;
-        waits.push(desk.due_in().await.as_secs());
-        desk.fleet.advance(desk.due_in().await);
+        waits.push(due_in(&desk).await.as_secs());
+        desk.fleet.advance(due_in(&desk).await);
     }
     assert!(waits.is_sorted_by(|one, next| one < next) && waits[2] < 600, "{waits:?}");
-    assert_eq!(desk.conference(id).await, Some(pending));
+    assert_eq!(conference(&desk, id).await, Some(pending));
 
-    desk.habit(ConferenceHabit::Success);
+    habit(&desk, ConferenceHabit::Success);
     let name = desk.row(id).await.event.provider_id;
     desk.fleet.google().settle_conference(ADA, name.as_str()).unwrap();
     desk.fleet.sync(desk.connection).await;
 
-    let shown = desk.remote(id).await.unwrap();
+    let shown = remote(&desk, id).await.unwrap();
     let link = shown["hangoutLink"].as_str().unwrap();
-    assert_eq!(desk.conference(id).await, Some(Conference::ready(ConferenceType::GoogleMeet, link)));
-    assert!(desk.due_in().await > Duration::from_mins(1), "nothing is looked for any more");
-    desk.is_in_step(id).await;
+    assert_eq!(conference(&desk, id).await, Some(Conference::ready(ConferenceType::GoogleMeet, link)));
+    assert!(due_in(&desk).await > Duration::from_mins(1), "nothing is looked for any more");
+    is_in_step(&desk, id).await;
 }
 
 async fn a_meet_that_failed_is_told_and_can_be_asked_for_again(database: &TestStore) {
-    let desk = Desk::open(database).await;
-    desk.habit(ConferenceHabit::Failure);
+    let desk = open(database).await;
+    habit(&desk, ConferenceHabit::Failure);
 
     let id = desk.create(with_meet(), Notify::None).await.unwrap().event_id;
     desk.push().await;
 
     let failed = Conference::without_link(ConferenceType::GoogleMeet, ConferenceStatus::Failed);
-    assert_eq!(desk.conference(id).await, Some(failed));
+    assert_eq!(conference(&desk, id).await, Some(failed));
     assert!(desk.is_settled().await, "the event itself is there");
     desk.edit(id, json!({ "title": "Renamed" }), Reach::ALL).await;
     desk.push().await;
-    assert_eq!(desk.remote(id).await.unwrap()["summary"], "Renamed");
+    assert_eq!(remote(&desk, id).await.unwrap()["summary"], "Renamed");
 
-    desk.habit(ConferenceHabit::Success);
+    habit(&desk, ConferenceHabit::Success);
     desk.edit(id, json!({ "conference": "google_meet" }), Reach::ALL).await;
     desk.push().await;
-    let made = desk.conference(id).await.unwrap();
+    let made = conference(&desk, id).await.unwrap();
     assert_eq!(
         (made.status, made.link.starts_with("https://meet.google.com/")),
         (ConferenceStatus::Ready, true)
     );
-    desk.is_in_step(id).await;
+    is_in_step(&desk, id).await;
 }
 
 /// The edit of that number: each field in turn, to something and to nothing.
@@ -121,10 +115,10 @@ fn edit(number: usize) -> Value {
 }
 
 async fn a_meet_outlives_a_hundred_other_edits_byte_for_byte(database: &TestStore) {
-    let desk = Desk::open(database).await;
+    let desk = open(database).await;
     let id = desk.create(with_meet(), Notify::None).await.unwrap().event_id;
     desk.push().await;
-    let made = desk.remote(id).await.unwrap();
+    let made = remote(&desk, id).await.unwrap();
     assert!(made["hangoutLink"].is_string());
 
     for number in 0..100 {
@@ -142,20 +136,20 @@ async fn a_meet_outlives_a_hundred_other_edits_byte_for_byte(database: &TestStor
     }
     desk.push().await;
 
-    let shown = desk.remote(id).await.unwrap();
+    let shown = remote(&desk, id).await.unwrap();
     assert_eq!(shown["hangoutLink"], made["hangoutLink"]);
     assert_eq!(shown["conferenceData"], made["conferenceData"]);
-    desk.is_in_step(id).await;
+    is_in_step(&desk, id).await;
 
     desk.edit(id, json!({ "conference": "none" }), Reach::ALL).await;
     desk.push().await;
-    let shown = desk.remote(id).await.unwrap();
+    let shown = remote(&desk, id).await.unwrap();
     assert!(shown["hangoutLink"].is_null() && shown["conferenceData"].is_null(), "{shown}");
-    desk.is_in_step(id).await;
+    is_in_step(&desk, id).await;
 }
 
 async fn a_link_of_another_kind_is_shown_to_guests_and_known_again(database: &TestStore) {
-    let desk = Desk::open(database).await;
+    let desk = open(database).await;
     let link = "https://rooms.example.com/7";
     let mut input = review();
     input["conference"] = json!({ "kind": "custom", "link": link });
@@ -163,14 +157,14 @@ async fn a_link_of_another_kind_is_shown_to_guests_and_known_again(database: &Te
     let id = desk.create(input, Notify::None).await.unwrap().event_id;
     desk.push().await;
 
-    assert_eq!(desk.remote(id).await.unwrap()["location"], link);
-    assert_eq!(desk.conference(id).await, Some(Conference::ready(ConferenceType::Custom, link)));
-    desk.is_in_step(id).await;
+    assert_eq!(remote(&desk, id).await.unwrap()["location"], link);
+    assert_eq!(conference(&desk, id).await, Some(Conference::ready(ConferenceType::Custom, link)));
+    is_in_step(&desk, id).await;
     desk.edit(id, json!({ "location": "Room 4", "title": "Moved" }), Reach::ALL).await;
     desk.push().await;
-    assert_eq!(desk.conference(id).await, Some(Conference::ready(ConferenceType::Custom, link)));
+    assert_eq!(conference(&desk, id).await, Some(Conference::ready(ConferenceType::Custom, link)));
     desk.edit(id, json!({ "conference": null }), Reach::ALL).await;
     desk.push().await;
-    assert_eq!(desk.conference(id).await, None);
-    desk.is_in_step(id).await;
+    assert_eq!(conference(&desk, id).await, None);
+    is_in_step(&desk, id).await;
 }

@@ -90,8 +90,12 @@ impl<'a> Fleet<'a> {
 
     /// The same, whose application asks for the right to make changes.
     pub(crate) async fn start_writing(database: &'a TestStore) -> Self {
-        let scopes = vec!["openid", "email", EVENTS, CALENDARS];
-        Self { access: SignInAccess::Write, scopes, ..Self::start(database).await }
+        Self::start(database).await.writing(vec!["openid", "email", EVENTS, CALENDARS])
+    }
+
+    /// The same, whose application asks for the right to make changes, and whose people allow this.
+    pub(crate) fn writing(self, scopes: Vec<&'static str>) -> Self {
+        Self { access: SignInAccess::Write, scopes, ..self }
     }
 
     /// A deployment with one client.

@@ -3,6 +3,7 @@
 
 mod conferences;
 mod departure;
+pub(crate) mod desk;
 pub(crate) mod fleet;
 mod inbound;
 mod outbound;

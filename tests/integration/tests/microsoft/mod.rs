@@ -3,6 +3,7 @@
 
 mod horizon;
 mod inbound;
+mod outbound;
 
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ async fn start(database: &TestStore, past: Duration, future: Duration) -> Fleet<
     let client = client(&sandbox);
     let scopes = vec!["openid", "email", "profile", "offline_access", "Calendars.Read"];
     Fleet::of(database, sandbox, endpoints, client, scopes)
+}
+
+/// The same, where Ada lets the application make changes.
+async fn start_writing(database: &TestStore) -> Fleet<'_> {
+    let scopes = vec!["openid", "email", "profile", "offline_access", "Calendars.ReadWrite"];
+    start(database, 30 * DAY, 365 * DAY).await.writing(scopes)
 }
 
 fn client(sandbox: &Sandbox) -> OauthSettings {

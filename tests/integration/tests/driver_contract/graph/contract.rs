@@ -69,17 +69,21 @@ impl Contract {
     }
 
     fn body_faults(&self, operation: &Value, body: &Value) -> Vec<String> {
-        let schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
-        let (Some(schema), Some(body)) =
-            (schema.and_then(|schema| schema.rsplit('/').next()), body.as_object())
-        else {
-            return if schema.is_none() && body.is_object() {
-                vec!["it takes no body".to_owned()]
-            } else {
-                Vec::new()
-            };
-        };
-        let properties = self.properties(schema);
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let Some(body) = body.as_object() else { return Vec::new() };
+        if schema.is_null() {
+            return vec!["it takes no body".to_owned()];
+        }
+        // Actions say what they take where they stand.
+        let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+        let properties = name.map_or_else(
+            || {
+                let own = schema["properties"].as_object().into_iter().flatten();
+                own.map(|(name, value)| (name.clone(), value.clone())).collect()
+            },
+            |name| self.properties(name),
+        );
+        let schema = name.unwrap_or("the action");
         let faults = body.iter().filter_map(|(name, value)| {
             let Some((_, property)) = properties.iter().find(|(known, _)| known == name) else {
                 return Some(format!("{schema} has no {name}"));

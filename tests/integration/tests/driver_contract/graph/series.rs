@@ -109,6 +109,7 @@ async fn another_frame_keeps_what_departs_from_the_series() {
     let mut after = held.event.clone();
     let fields = &mut master(&mut after).fields;
     (fields.start, fields.end) = (at("2026-03-17T11:00:00"), End::At(at("2026-03-17T12:00:00")));
+    master(&mut after).rules = vec![Rule("FREQ=WEEKLY;COUNT=6".to_owned())];
     master(&mut after).exclusions = [key("2026-03-24T11:00:00")].into();
     let overrides = &mut series(&mut after).overrides;
     let over = overrides.remove(&key("2026-03-30T10:00:00")).unwrap();

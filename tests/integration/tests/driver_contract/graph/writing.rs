@@ -97,12 +97,13 @@ async fn a_copy_that_a_person_made_is_not_taken_for_ours() {
     desk.close();
 }
 
+type Edit = fn(&mut Fields);
+
 #[tokio::test]
 async fn an_edit_sends_what_differs_as_of_the_revision_it_was_made_against() {
     let desk = Desk::open().await;
     let mut held = desk.create(5, &ours(Body::Single(review())), Notify::None).await.unwrap().unwrap();
     desk.relay.take();
-    type Edit = fn(&mut Fields);
     let edits: [(&[&str], Edit); 9] = [
         (&["subject"], |fields| fields.title = text("Retro")),
         (&["subject"], |fields| fields.title = None),
@@ -265,7 +266,7 @@ async fn an_invitation_is_answered_with_a_comment_and_nothing_else_is_sent() {
     let writes = desk.relay.take_writes();
     assert_eq!(writes.len(), 1);
     assert!(writes[0].path.ends_with("/tentativelyAccept"), "{}", writes[0].path);
-    assert_eq!(writes[0].body, json!({ "sendResponse": true, "comment": "from the train" }));
+    assert_eq!(writes[0].body, json!({ "SendResponse": true, "Comment": "from the train" }));
     assert_eq!(now.event.fields().unwrap().attendees[0].status, ParticipationStatus::Tentative);
     assert_eq!(now.event.fields().unwrap().title, text("Review"));
     assert_eq!(desk.mails(), told(&[ADA], "Response"));
@@ -335,8 +336,8 @@ async fn a_teams_link_is_made_and_survives_every_other_edit() {
 
         let block = |id: &ProviderId| {
             let body = desk.stored(id).unwrap()["body"]["content"].as_str().unwrap().to_owned();
-            let start = body.find("<div class=\"me-email-text\"").unwrap();
-            body[start..body.find("</body>").unwrap()].trim_end().to_owned()
+            let (_, block) = body.split_once("<div class=\"me-email-text\"").unwrap();
+            block.split_once("</body>").unwrap().0.trim_end().to_owned()
         };
         let before = block(&held.provider_id);
         let held = desk.edit(&held, |fields| fields.title = text("Retro")).await;

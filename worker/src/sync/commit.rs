@@ -1,5 +1,6 @@
 //! What a turn writes: changes with the calendar's row, in one transaction that ends with the fence.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -254,11 +255,11 @@ impl Turn<'_> {
 
 /// The page with the removed instances of series without master as what they are: cancelled. Those of other series
 /// are left to be found by reading the series.
-fn cancelling(changes: &[RemoteChange], held: &mut Held) -> Vec<RemoteChange> {
-    let mut changes = changes.to_vec();
+fn cancelling<'c>(changes: &'c [RemoteChange], held: &mut Held) -> Cow<'c, [RemoteChange]> {
+    let mut changes = Cow::Borrowed(changes);
     held.bereft.retain(|row| {
         let mut is_told = false;
-        for change in &mut changes {
+        for change in changes.to_mut() {
             if let RemoteChange::Removed { provider_id } = change
                 && let Some(instance) = cancelled(row, provider_id)
             {

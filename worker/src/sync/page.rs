@@ -123,12 +123,12 @@ pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circums
     planner.occurrences(changes);
     // Removals first, so that an object renamed inside the page is found missing when its new name comes.
     for change in &current {
-        if let RemoteChange::Removed { provider_id } = change {
+        if let RemoteChange::Removed { provider_id } = change.as_ref() {
             planner.removed(provider_id);
         }
     }
     for change in &current {
-        match change {
+        match change.as_ref() {
             // Folded into their series before a page is planned.
             RemoteChange::Instance(_)
             | RemoteChange::Occurrence { .. }
@@ -182,9 +182,9 @@ impl Planner<'_> {
     }
 
     fn unknown(&mut self, remote: &RemoteEvent) {
-        let plan = reconcile(None, &Remote::Present(remote), &self.circumstances.context);
+        let mut plan = reconcile(None, &Remote::Present(remote), &self.circumstances.context);
         let id = self.fresh_id();
-        let Some(write) = self.event_write(EventId(id), 0, remote, &plan, None) else { return };
+        let Some(write) = self.event_write(EventId(id), 0, remote, &mut plan, None) else { return };
         self.read_again(&write, self.circumstances.now);
         self.planned.writes.inserts.push(write);
         self.planned.counts.inserted += 1;
@@ -194,16 +194,16 @@ impl Planner<'_> {
     }
 
     fn known(&mut self, row: &StoredRow, remote: &RemoteEvent) {
-        let plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
+        let mut plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
         match plan.decision {
             Decision::Stale => self.recheck(row),
-            Decision::Nothing => self.echo(row, remote, &plan),
-            _ => self.update(row, remote, &plan),
+            Decision::Nothing => self.echo(row, remote, &mut plan),
+            _ => self.update(row, remote, &mut plan),
         }
     }
 
     /// Nothing changed; but bookkeeping may have: the revision, or a state that this listing disproves.
-    fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &Plan) {
+    fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &mut Plan) {
         self.planned.counts.unchanged += 1;
         let is_settled = row.state == EventState::Live && row.problem.is_none() && !self.is_awaited(row);
         let is_seen_as_before = row.event.role == remote.role
@@ -243,7 +243,7 @@ impl Planner<'_> {
         }
     }
 
-    fn update(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &Plan) {
+    fn update(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &mut Plan) {
         let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, plan, Some(row))
         else {
             // Deleted here and not yet there: the deletion waits in the outbox, only the revision moves on.
@@ -268,8 +268,8 @@ impl Planner<'_> {
     }
 
     fn moved(&mut self, row: &StoredRow, remote: &RemoteEvent) {
-        let plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
-        if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, &plan, Some(row))
+        let mut plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
+        if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, &mut plan, Some(row))
         {
             self.planned.writes.missing.retain(|missing| missing.id != row.event.id);
             self.overwrite(row, write);
@@ -365,16 +365,16 @@ impl Planner<'_> {
         }
     }
 
-    /// The row as it is after `plan`; `None` when nothing remains of it on our side.
+    /// The row as it is after `plan`, whose event it takes; `None` when nothing remains of it on our side.
     fn event_write(
         &self,
         id: EventId,
         lock_version: i64,
         remote: &RemoteEvent,
-        plan: &Plan,
+        plan: &mut Plan,
         row: Option<&StoredRow>,
     ) -> Option<EventWrite> {
-        let event: Event = plan.event.clone()?;
+        let event: Event = plan.event.take()?;
         let version = plan.version?;
         let reach = span(&event);
         let is_pending = plan.must_push || plan.base.is_some();
@@ -388,7 +388,7 @@ impl Planner<'_> {
             span_start: Some(reach.start),
             span_end: reach.end,
             event: Some(event),
-            base: plan.base.clone(),
+            base: plan.base.take(),
             version,
             revision: remote.revision.clone(),
             role: remote.role,

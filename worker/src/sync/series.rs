@@ -12,6 +12,7 @@
 //! - A series of which nothing but cancelled instances is left is removed; one of which nothing else has ever been
 //!   seen is kept, without showing anywhere, because its master may come later.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use calfleet_domain::model::{
@@ -23,9 +24,9 @@ use calfleet_store::events::{EventState, StoredRow};
 
 /// A page with every part folded into its series; each id is there once, as it was named last.
 #[derive(Debug, Default)]
-pub(super) struct Folded {
+pub(super) struct Folded<'c> {
     /// Whole events, removals and what cannot be read.
-    pub(super) changes: Vec<RemoteChange>,
+    pub(super) changes: Vec<Cow<'c, RemoteChange>>,
     /// Series to be read singly: their frame moved, and what the provider did with their overrides then it has not
     /// said.
     pub(super) doubtful: HashSet<ProviderId>,
@@ -53,7 +54,7 @@ pub(super) fn cancelled(row: &StoredRow, object: &ProviderId) -> Option<RemoteCh
 }
 
 /// Folds a page. `rows` are what is held of its ids and of the series of its instances.
-pub(super) fn fold(changes: &[RemoteChange], rows: &HashMap<ProviderId, StoredRow>) -> Folded {
+pub(super) fn fold<'c>(changes: &'c [RemoteChange], rows: &HashMap<ProviderId, StoredRow>) -> Folded<'c> {
     let last: HashMap<&ProviderId, usize> =
         changes.iter().enumerate().map(|(index, change)| (change.provider_id(), index)).collect();
     let mut parts: HashMap<&ProviderId, Vec<&RemoteInstance>> = HashMap::new();
@@ -88,21 +89,22 @@ pub(super) fn fold(changes: &[RemoteChange], rows: &HashMap<ProviderId, StoredRo
             RemoteChange::Upsert(remote) if remote.parts == Parts::MasterOnly || !instances.is_empty() => {
                 folded.master(remote, rows.get(id), &instances);
             }
-            other => folded.changes.push(other.clone()),
+            other => folded.changes.push(Cow::Borrowed(other)),
         }
     }
     for id in orphans.into_iter().filter(|id| !masters.contains(id)) {
-        folded.changes.extend(orphaned(id, rows.get(id), &parts.remove(id).unwrap_or_default()));
+        let series = orphaned(id, rows.get(id), &parts.remove(id).unwrap_or_default());
+        folded.changes.extend(series.map(Cow::Owned));
     }
     folded
 }
 
-impl Folded {
+impl Folded<'_> {
     fn master(&mut self, remote: &RemoteEvent, row: Option<&StoredRow>, instances: &[&RemoteInstance]) {
         let mut remote = remote.clone();
         let Body::Series(series) = &mut remote.event.body else {
             // no longer a series: what its instances say is said of nothing
-            self.changes.push(RemoteChange::Upsert(Box::new(remote)));
+            self.changes.push(Cow::Owned(RemoteChange::Upsert(Box::new(remote))));
             return;
         };
         let start = series.master.as_ref().map(|master| master.fields.start.clone());
@@ -130,7 +132,7 @@ impl Folded {
             put(series, &mut remote.instances, start.as_ref(), instance);
         }
         remote.parts = Parts::Whole;
-        self.changes.push(RemoteChange::Upsert(Box::new(remote)));
+        self.changes.push(Cow::Owned(RemoteChange::Upsert(Box::new(remote))));
     }
 }
 

@@ -38,7 +38,7 @@ async fn start(database: &TestStore, past: Duration, future: Duration) -> Fleet<
 }
 
 /// The same, where Ada lets the application make changes.
-async fn start_writing(database: &TestStore) -> Fleet<'_> {
+pub(crate) async fn start_writing(database: &TestStore) -> Fleet<'_> {
     let scopes = vec!["openid", "email", "profile", "offline_access", "Calendars.ReadWrite"];
     start(database, 30 * DAY, 365 * DAY).await.writing(scopes)
 }
@@ -61,14 +61,14 @@ fn client(sandbox: &Sandbox) -> OauthSettings {
 }
 
 /// Ada's own doings in Outlook.
-struct Outlook(MicrosoftControl);
+pub(crate) struct Outlook(MicrosoftControl);
 
 impl Outlook {
-    fn of(fleet: &Fleet<'_>) -> Self {
+    pub(crate) fn of(fleet: &Fleet<'_>) -> Self {
         Self(fleet.sandbox.microsoft())
     }
 
-    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, answer) = self.0.call(ADA, method, path, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         answer
@@ -88,7 +88,7 @@ impl Outlook {
     }
 
     /// What Outlook shows of a year: instants and titles.
-    fn year(&self) -> Vec<(String, String)> {
+    pub(crate) fn year(&self) -> Vec<(String, String)> {
         let window = "startDateTime=2026-09-21T14:13:20Z&endDateTime=2027-09-21T14:13:20Z";
         let shown = self.call("GET", &format!("me/calendarView?{window}&$top=1000"), &Value::Null);
         assert!(shown["@odata.nextLink"].is_null(), "all of it");
@@ -126,12 +126,12 @@ async fn rows(fleet: &Fleet<'_>, id: ConnectionId) -> Vec<StoredRow> {
     events::in_range(&tx, &query).await.unwrap().into_iter().map(|(_, row)| row).collect()
 }
 
-async fn live(fleet: &Fleet<'_>, id: ConnectionId) -> Vec<StoredRow> {
+pub(crate) async fn live(fleet: &Fleet<'_>, id: ConnectionId) -> Vec<StoredRow> {
     rows(fleet, id).await.into_iter().filter(|row| row.state == EventState::Live).collect()
 }
 
 /// The instants and titles of all instances of a year.
-async fn held(fleet: &Fleet<'_>, id: ConnectionId) -> Vec<(String, String)> {
+pub(crate) async fn held(fleet: &Fleet<'_>, id: ConnectionId) -> Vec<(String, String)> {
     let mut held = Vec::new();
     for row in live(fleet, id).await {
         let event = row.event.event.as_ref().unwrap();

@@ -1,5 +1,7 @@
-//! The push job on a simulated CalDAV server, and what people decide about its outcome, through the real driver and the real HTTP stack.
+//! The push job on simulated servers, and what people decide about its outcome, through the real drivers and the real
+//! HTTP stack.
 
+mod accounts;
 mod decisions;
 mod effects;
 mod histories;

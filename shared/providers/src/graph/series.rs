@@ -23,7 +23,7 @@ use super::cursor::Window;
 use super::render::{self, Answer, Reach, Unsayable};
 use super::writing::{Held, Writer, changed_meanwhile, nameless, series_of, unsayable};
 use super::{normalise, wire};
-use crate::driver::{Agreed, DriverError, Written};
+use crate::driver::{Agreed, DriverError, Problem, Written};
 use crate::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
 
 /// How far from its original start an instance is looked for: any zone's days are among these.
@@ -205,8 +205,12 @@ impl Writer<'_> {
             return Ok(Objects::new());
         };
         let window = Window { from: first.minus(AROUND), until: last.plus(AROUND) };
+        let listed = match self.reader.instances(id.as_str(), window).await {
+            Err(error) if error.problem == Problem::NotFound => return Err(self.absent().await),
+            listed => listed?,
+        };
         let mut found = Vec::new();
-        for raw in self.reader.instances(id.as_str(), window).await? {
+        for raw in listed {
             let event: wire::Event = serde_json::from_slice(&raw).map_err(|_| nameless())?;
             let raw = std::str::from_utf8(&raw).unwrap_or_default();
             let instance = normalise::instance(&event, id.as_str(), raw, self.setting);

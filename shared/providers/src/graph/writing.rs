@@ -319,11 +319,15 @@ impl Writer<'_> {
         })
     }
 
-    /// What is absent has been deleted since: that is read and reconciled like any other change.
-    pub(super) async fn refusal(&self, refused: &Refused) -> DriverError {
-        if !is_absent(refused) {
-            return self.reader.exchange.refusal(WRITE, refused);
+    async fn refusal(&self, refused: &Refused) -> DriverError {
+        if is_absent(refused) {
+            return self.absent().await;
         }
+        self.reader.exchange.refusal(WRITE, refused)
+    }
+
+    /// What is absent has been deleted since: that is read and reconciled like any other change.
+    pub(super) async fn absent(&self) -> DriverError {
         self.check_calendar().await.err().unwrap_or_else(changed_meanwhile)
     }
 

@@ -43,7 +43,8 @@ pub(super) struct Limits {
 pub(super) enum Silence {
     /// Always.
     Always,
-    /// When a guest answers, or deletes the own copy; whoever organizes an event mails its guests with every change.
+    /// When a guest answers, or deletes the own copy; whoever organizes an event mails its guests with every change of
+    /// it, be it of a reminder only.
     OfGuests,
     /// Never.
     Never,

@@ -8,6 +8,7 @@ use calfleet_domain::reconcile::diff::{changed_atoms, changes};
 use serde::Serialize;
 
 use super::findings::Adjustment;
+use super::limits::{Limits, Silence};
 use super::permit::Place;
 use super::scope::Reach;
 
@@ -97,14 +98,15 @@ pub(super) fn mailed(place: &Place, steps: &[Step<'_>]) -> Vec<String> {
         return Vec::new();
     }
     let own = place.own_addresses();
-    let mut addresses: Vec<String> =
-        steps.iter().flat_map(of_step).filter(|one| !own.contains(one)).collect();
+    let silence = Limits::of(place.connection.settings.provider).silence;
+    let addresses = steps.iter().flat_map(|step| of_step(step, silence));
+    let mut addresses: Vec<String> = addresses.filter(|one| !own.contains(one)).collect();
     addresses.sort();
     addresses.dedup();
     addresses
 }
 
-fn of_step(step: &Step<'_>) -> Vec<String> {
+fn of_step(step: &Step<'_>, silence: Silence) -> Vec<String> {
     let organizer = |event: Option<&Event>| {
         let organizer = event.and_then(Event::fields).and_then(|fields| fields.organizer.as_ref());
         organizer.map(|organizer| organizer.address.clone()).into_iter().collect()
@@ -114,7 +116,7 @@ fn of_step(step: &Step<'_>) -> Vec<String> {
     }
     if let (Some(before), Some(after)) = (step.before, step.after) {
         let concerns_guests = changed_atoms(before, after).iter().any(|(_, atom)| !atom.is_personal());
-        if !concerns_guests {
+        if !concerns_guests && silence != Silence::OfGuests {
             return Vec::new();
         }
     }

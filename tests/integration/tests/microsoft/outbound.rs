@@ -248,6 +248,18 @@ async fn guests_are_not_invited_where_nobody_is_to_be_mailed(database: &TestStor
     let refused = desk.create(input, Notify::None).await.unwrap_err();
 
     assert!(matches!(&refused, WriteError::Refused(refusal) if refusal.code == "cannot_be_silent"));
+
+    let mut input = review();
+    input["attendees"] = json!([{ "address": BOB }]);
+    let id = desk.create(input, Notify::All).await.unwrap().event_id;
+    desk.push().await;
+    desk.fleet.sandbox.clear_mails();
+    let patch = serde_json::from_value(json!({ "reminders": [{ "before_start": 600 }] })).unwrap();
+    let terms = desk.terms(Notify::None);
+    let refused = desk.fleet.service.edit_event(id, &patch, Reach::ALL, &terms).await.unwrap_err();
+
+    assert!(matches!(&refused, WriteError::Refused(refusal) if refusal.code == "cannot_be_silent"));
+    assert_eq!(desk.fleet.sandbox.mails(), []);
     assert!(desk.is_settled().await);
 }
 

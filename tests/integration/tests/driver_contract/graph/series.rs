@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Body, End, Event, Fields, Master, Notify, Override, RecurrenceId, RemoteEvent, Rule, Series,
+    Body, End, Event, Fields, Master, Notify, Override, ParticipationStatus, RecurrenceId, RemoteEvent, Rule,
+    Series,
 };
 use calfleet_domain::reconcile::{broken_off, version};
 use calfleet_providers::driver::Problem;
 use calfleet_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
 
-use super::desk::{ADA, Desk, assert_same, at, ours, review};
+use super::desk::{ADA, CAROL, Desk, assert_same, at, ours, review};
 
 fn key(wall: &str) -> RecurrenceId {
     RecurrenceId::Wall(wall.parse().unwrap())
@@ -266,5 +267,38 @@ async fn what_graph_cannot_do_is_refused_with_its_reason() {
         };
         assert_eq!(action, reason);
     }
+    desk.close();
+}
+
+#[tokio::test]
+async fn a_guest_accepts_a_series_and_declines_one_instance_of_it() {
+    let desk = Desk::of(CAROL).await;
+    let at = |hour: u32| json!({ "dateTime": format!("2026-03-16T{hour}:00:00"), "timeZone": "Romance Standard Time" });
+    let invitation = json!({ "subject": "Standup", "start": at(10), "end": at(11),
+        "attendees": [{ "emailAddress": { "address": CAROL } }],
+        "recurrence": {
+            "pattern": { "type": "weekly", "interval": 1, "daysOfWeek": ["monday"] },
+            "range": { "type": "numbered", "startDate": "2026-03-16", "numberOfOccurrences": 3 },
+        } });
+    desk.call(ADA, "POST", "me/events", &invitation);
+    let events = desk.microsoft().events(desk.calendar.provider_id.as_str()).unwrap();
+    let held = desk.held(events[0]["id"].as_str().unwrap()).await;
+    let mut after = held.event.clone();
+    let mut declined = master(&mut after).fields.clone();
+    master(&mut after).fields.attendees[0].status = ParticipationStatus::Accepted;
+    (declined.start, declined.end) =
+        (super::desk::at("2026-03-23T10:00:00"), End::At(super::desk::at("2026-03-23T11:00:00")));
+    declined.attendees[0].status = ParticipationStatus::Declined;
+    series(&mut after).overrides.insert(key("2026-03-23T10:00:00"), Override::Changed(Box::new(declined)));
+    desk.relay.take();
+
+    let mut now = desk.update(&held, &after, Notify::None).await.unwrap().unwrap();
+
+    let writes = desk.relay.take_writes();
+    let verbs: Vec<_> = writes.iter().filter_map(|sent| sent.path.rsplit('/').next()).collect();
+    assert_eq!(verbs, ["decline", "accept"]);
+    assert_eq!(master(&mut now.event).fields.attendees[0].status, ParticipationStatus::Accepted);
+    assert_eq!(master(&mut now.event).exclusions, [key("2026-03-23T10:00:00")].into());
+    assert_eq!(desk.sandbox.mails().len(), 1, "the invitation");
     desk.close();
 }

@@ -23,7 +23,7 @@ const SCOPES: [&str; 4] = [
 struct Desk {
     sandbox: Sandbox,
     fleet: Fleet,
-    _solo: Program,
+    solo: Program,
     api: Api,
     connection: String,
     calendar: String,
@@ -49,7 +49,7 @@ impl Desk {
         fleet.sync(&connection).await;
         let view = fleet.connection(&connection).await;
         let calendar = view["calendars"][0]["id"].as_str().unwrap().to_owned();
-        Self { sandbox, fleet, _solo: solo, api, connection, calendar }
+        Self { sandbox, fleet, solo, api, connection, calendar }
     }
 
     fn path(&self) -> String {
@@ -98,6 +98,9 @@ async fn guests_are_mailed_as_asked_and_a_dry_run_says_whom() {
     assert_eq!((undone.status, desk.mailed()), (200, Vec::new()), "{}", undone.body);
     let gone = desk.api.send(Method::DELETE, &format!("{path}?wait=10s&notify=external")).await;
     assert_eq!((gone.status, desk.titled("Interview").len()), (200, 0), "{}", gone.body);
+    for secret in ["Interview", BOB] {
+        assert!(!desk.solo.log().contains(secret), "{secret} stands in the log");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ mod notifications;
 mod outage;
 mod own_accounts;
 mod provider;
+mod refused_writes;
 mod servers;
 mod sign_in;
 mod strangers;

@@ -197,6 +197,9 @@ impl Service {
             return Ok(Some(outcome));
         }
         let is_agreed = matches!(write.row, RowChange::Agree { .. });
+        let action = if write.resolves.is_some() { "conflict.resolve" } else { "outbox.discard" };
+        let detail = json!({ "event": outcome.event_id, "note": write.note });
+        self.audit(&tx, &terms.actor, action, place.connection.id.0, Some(detail)).await?;
         match self.write_rows(&tx, place, &[write], &plan, terms).await? {
             Written::Done(intents) => {
                 if is_agreed {

@@ -26,8 +26,8 @@ use calfleet_domain::model::{
 use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, look_again_at, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_store::apply::{
-    Adoption, CalendarKey, ConflictWrite, EventWrite, OccurrenceWrite, PageWrites, ReadAgain, RevisionWrite,
-    Touched,
+    Adoption, CalendarKey, ConflictWrite, Deletion, EventWrite, OccurrenceWrite, PageWrites, ReadAgain,
+    RevisionWrite, Touched,
 };
 use calfleet_store::events::{EventState, StoredRow};
 use calfleet_store::history::{Cause, HistoryWrite};
@@ -244,32 +244,29 @@ impl Planner<'_> {
     }
 
     fn update(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &mut Plan) {
+        if let Some(draft) = plan.conflict.take() {
+            let id = self.fresh_id();
+            self.planned.writes.conflicts.push(ConflictWrite { id, event: row.event.id, draft });
+        }
         let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, plan, Some(row))
         else {
-            // Deleted here and not yet there: the deletion waits in the outbox, only the revision moves on.
-            self.planned.writes.revisions.push(RevisionWrite {
-                row: touched(row),
-                revision: remote.revision.clone(),
-                raw: None,
-            });
+            // Deleted here and not yet there: the deletion waits in the outbox or for a person, and is of what is
+            // there now.
+            let (row, edited_at) = (touched(row), row.event.edited_at);
+            let (revision, raw) = (remote.revision.clone(), remote.raw.clone());
+            self.planned.writes.deletions.push(Deletion { row, base: plan.base.take(), edited_at });
+            self.planned.writes.revisions.push(RevisionWrite { row, revision, raw });
             return;
         };
         self.overwrite(row, write);
         self.planned.counts.updated += 1;
         self.note(row.event.id, plan, None);
-        if let Some(draft) = &plan.conflict {
-            let id = self.fresh_id();
-            self.planned.writes.conflicts.push(ConflictWrite {
-                id,
-                event: row.event.id,
-                draft: draft.clone(),
-            });
-        }
     }
 
     fn moved(&mut self, row: &StoredRow, remote: &RemoteEvent) {
         let mut plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
-        if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, &mut plan, Some(row))
+        if let Some(write) =
+            self.event_write(row.event.id, row.event.lock_version, remote, &mut plan, Some(row))
         {
             self.planned.writes.missing.retain(|missing| missing.id != row.event.id);
             self.overwrite(row, write);

@@ -16,6 +16,7 @@ on_both_databases![
     their_side_is_kept_and_ours_can_be_restored,
     what_the_provider_deleted_is_made_again_or_goes,
     what_was_deleted_here_goes_there_too_or_comes_back,
+    a_deletion_that_a_listing_contests_waits_for_a_person,
     a_conflict_is_decided_once,
     an_edit_that_was_refused_is_dropped_and_the_event_says_what_the_provider_has,
     a_creation_that_was_refused_is_dropped_with_its_event,
@@ -128,6 +129,25 @@ async fn what_was_deleted_here_goes_there_too_or_comes_back(store: &TestStore) {
         assert_eq!((world.resources().len(), world.live().await.len()), (expected, expected));
         world.assert_in_step().await;
     }
+}
+
+async fn a_deletion_that_a_listing_contests_waits_for_a_person(store: &TestStore) {
+    let (world, id) = agreed(store).await;
+    world.delete(id).await;
+    world.replace("SUMMARY:Review", "SUMMARY:Theirs");
+
+    world.sync().await;
+    world.push().await;
+
+    let [conflict] = open(&world).await[..] else { panic!("one conflict") };
+    assert!(
+        world.resources()[0].body.contains("SUMMARY:Theirs"),
+        "nothing is deleted before that is decided"
+    );
+    world.service.resolve_conflict(conflict, Choice::Theirs, &terms(&world)).await.unwrap();
+    world.push().await;
+    assert_eq!(title(&world, id).await.as_deref(), Some("Theirs"));
+    world.assert_in_step().await;
 }
 
 async fn a_conflict_is_decided_once(store: &TestStore) {

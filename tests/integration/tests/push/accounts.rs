@@ -108,6 +108,24 @@ impl World<'_> {
         text(&self.call("POST", "", &event)["id"])
     }
 
+    /// Ids of the instances of a series.
+    fn instances(&self, id: &str) -> Vec<String> {
+        if self.provider == ProviderKind::Microsoft {
+            let event = self.fleet().sandbox.microsoft().event(ADA, id).unwrap();
+            if event["type"] != "seriesMaster" {
+                return Vec::new();
+            }
+            let window = "startDateTime=2026-10-01T00:00:00Z&endDateTime=2027-02-01T00:00:00Z";
+            let answer = self.call("GET", &format!("/{id}/instances?{window}"), &Value::Null);
+            return answer["value"].as_array().unwrap().iter().map(|item| text(&item["id"])).collect();
+        }
+        if self.call("GET", &format!("/{id}"), &Value::Null)["recurrence"].is_null() {
+            return Vec::new();
+        }
+        let answer = self.call("GET", &format!("/{id}/instances"), &Value::Null);
+        answer["items"].as_array().unwrap().iter().map(|item| text(&item["id"])).collect()
+    }
+
     /// Another client changes one thing or another.
     fn touch(&self, id: &str, what: usize, serial: usize) {
         let (title, room) = (format!("Theirs {serial}"), format!("Their room {serial}"));
@@ -237,7 +255,10 @@ impl World<'_> {
             }
             7 => {
                 if let Some(id) = chance.pick(&self.ids()) {
-                    self.touch(id, chance.below(2), serial);
+                    // A series, or one of its instances.
+                    let instances = if chance.below(2) == 0 { self.instances(id) } else { Vec::new() };
+                    let what = chance.below(2);
+                    self.touch(chance.pick(&instances).unwrap_or(id), what, serial);
                 }
             }
             8 => {

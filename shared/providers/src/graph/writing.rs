@@ -274,10 +274,11 @@ impl Writer<'_> {
 
     /// What would mail, and must not, is not sent.
     fn check_silence(&self, raw: &Body, body: &Body) -> Result<(), DriverError> {
-        if self.notify == Notify::None && render::mails(raw, body, self.setting) {
-            return Err(unsayable(Unsayable::Silence));
+        match self.notify {
+            Notify::None if render::mails(raw, body, self.setting) => Err(unsayable(Unsayable::Silence)),
+            Notify::External if render::mails(raw, body, self.setting) => Err(unsayable(Unsayable::Choice)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The object as it is now.

@@ -153,11 +153,16 @@ pub(super) fn guest(
 /// Whether the provider can do it without mailing anybody, where nobody is to be mailed. `role` is the owner's part in
 /// the event.
 pub(super) fn silence(place: &Place, role: Role, notify: Notify, mailed: &[String]) -> Result<(), Refusal> {
-    let can_be_silent = match Limits::of(place.connection.settings.provider).silence {
+    let silence = Limits::of(place.connection.settings.provider).silence;
+    let can_be_silent = match silence {
         Silence::Always => true,
         Silence::OfGuests => role == Role::Attendee,
         Silence::Never => false,
     };
+    if notify == Notify::External && silence == Silence::OfGuests && !can_be_silent && !mailed.is_empty() {
+        let message = "This provider mails all guests by itself and cannot be asked to leave some out; let it mail all, or leave the guests out.";
+        return Err(Refusal::new("cannot_choose_whom", message));
+    }
     if notify == Notify::None && place.capabilities.schedules && !can_be_silent && !mailed.is_empty() {
         let message = "This provider mails the guests by itself and cannot be asked not to; leave the guests out, or let it.";
         return Err(Refusal::new("cannot_be_silent", message));

@@ -245,12 +245,11 @@ async fn guests_are_not_invited_where_nobody_is_to_be_mailed(database: &TestStor
     let mut input = review();
     input["attendees"] = json!([{ "address": BOB }]);
 
-    let refused = desk.create(input, Notify::None).await.unwrap_err();
+    for (notify, code) in [(Notify::None, "cannot_be_silent"), (Notify::External, "cannot_choose_whom")] {
+        let refused = desk.create(input.clone(), notify).await.unwrap_err();
+        assert!(matches!(&refused, WriteError::Refused(refusal) if refusal.code == code), "{refused:?}");
+    }
 
-    assert!(matches!(&refused, WriteError::Refused(refusal) if refusal.code == "cannot_be_silent"));
-
-    let mut input = review();
-    input["attendees"] = json!([{ "address": BOB }]);
     let id = desk.create(input, Notify::All).await.unwrap().event_id;
     desk.push().await;
     desk.fleet.sandbox.clear_mails();

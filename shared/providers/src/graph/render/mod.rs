@@ -47,6 +47,8 @@ pub(super) enum Unsayable {
     JoinBlock,
     #[error("change an event that has guests without mailing them")]
     Silence,
+    #[error("mail some guests of an event and not the others")]
+    Choice,
 }
 
 /// What a write of a copy may touch.

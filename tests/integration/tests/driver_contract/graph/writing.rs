@@ -214,8 +214,10 @@ async fn guests_are_mailed_once_if_that_was_asked_and_else_nothing_is_written() 
     let mut wanted = review();
     wanted.attendees = vec![Attendee::new(BOB)];
     let event = ours(Body::Single(wanted));
-    let unasked = desk.create(8, &event, Notify::None).await;
-    assert_eq!((unasked.unwrap_err().0, desk.count()), (FailureClass::Permanent, 0));
+    for notify in [Notify::None, Notify::External] {
+        let unasked = desk.create(8, &event, notify).await;
+        assert_eq!((unasked.unwrap_err().0, desk.count()), (FailureClass::Permanent, 0));
+    }
 
     let held = desk.create(8, &event, Notify::All).await.unwrap().unwrap();
     assert_eq!(desk.mails(), told(&[BOB], "Invitation"));

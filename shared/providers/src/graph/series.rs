@@ -65,9 +65,9 @@ impl Writer<'_> {
         if moves {
             keys.extend(cancelled(&after));
         }
-        let has_departures = !before.overrides.is_empty() || !cancelled(&before).is_empty();
         let mut known = Objects::new();
-        if !keys.is_empty() || (moves && has_departures) {
+        // Another frame would drop what somebody else has changed since, too.
+        if !keys.is_empty() || (moves && before.master.is_some()) {
             known = objects(&self.whole(id).await?, &before);
             let watched: BTreeSet<RecurrenceId> = if moves {
                 known.keys().chain(before.overrides.keys()).copied().collect()

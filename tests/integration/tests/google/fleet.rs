@@ -272,6 +272,8 @@ impl<'a> Fleet<'a> {
         let job = self.pushing();
         drop(Steps::of(job.run(&claim), steps).await);
         self.advance(Duration::from_mins(1));
+        let later = self.service.now().plus(Duration::from_hours(1));
+        work::recover(&self.database.store, 1, later).await.unwrap();
     }
 
     /// Delivers what waits in the outbox.
@@ -307,10 +309,11 @@ impl<'a> Fleet<'a> {
     /// Claims a row of the connection, asking for it as a person.
     pub(crate) async fn claim(&self, kind: Kind, id: ConnectionId) -> Claim {
         // A row that ended its worker too often is set aside, until a person asks for it again.
-        for _ in 0..2 {
+        for _ in 0..3 {
             if let Some(claim) = self.try_claim(kind, id).await {
                 return claim;
             }
+            self.advance(Duration::from_secs(10));
         }
         panic!("the row can be claimed");
     }

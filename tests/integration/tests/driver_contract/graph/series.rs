@@ -235,6 +235,29 @@ async fn an_instance_that_somebody_else_changed_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn an_instance_that_somebody_else_changed_meanwhile_is_not_lost_to_another_frame() {
+    let desk = Desk::open().await;
+    let mut plain = weekly();
+    plain.overrides.clear();
+    plain.master.as_mut().unwrap().exclusions.clear();
+    let held = desk.create(4, &ours(Body::Series(plain)), Notify::None).await.unwrap().unwrap();
+    let window = "startDateTime=2026-03-30T00:00:00Z&endDateTime=2026-03-31T00:00:00Z";
+    let path = format!("me/events/{}/instances?{window}", held.provider_id);
+    let instance = desk.call(ADA, "GET", &path, &Value::Null)["value"][0]["id"].clone();
+    let path = format!("me/events/{}", instance.as_str().unwrap());
+    desk.call(ADA, "PATCH", &path, &json!({ "subject": "Theirs" }));
+    let mut after = held.event.clone();
+    master(&mut after).rules = vec![Rule("FREQ=WEEKLY;COUNT=5".to_owned())];
+
+    let written = desk.update(&held, &after, Notify::None).await;
+
+    assert_eq!(written.unwrap_err().0, FailureClass::Conflict);
+    let theirs = instance.as_str().unwrap().into();
+    assert_eq!(desk.stored(&theirs).unwrap()["subject"], "Theirs");
+    desk.close();
+}
+
+#[tokio::test]
 async fn what_graph_cannot_do_is_refused_with_its_reason() {
     let desk = Desk::open().await;
     let held = agreed_series(&desk).await;

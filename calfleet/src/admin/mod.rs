@@ -14,6 +14,7 @@ use crate::parts::Parts;
 use crate::print;
 
 mod accounts;
+mod cleanup;
 mod client;
 mod conflicts;
 mod connection;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Resume(connection::Named),
     /// Disconnect an account: it stops at once, its provider is told, its secrets are erased.
     Disconnect(disconnect::Disconnect),
+    /// Delete at the provider the events of a connection that were made here, and no others.
+    Cleanup(cleanup::Cleanup),
     /// Confirm deletions that wait because they would empty much of a calendar.
     ApproveSweep(connection::ApproveSweep),
     /// Print events or their instances.
@@ -94,6 +97,7 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::Sync(command) => connection::sync(service, &command).await,
         Command::Pause(command) => connection::pause(service, &command).await,
         Command::Resume(command) => connection::resume(service, &command).await,
+        Command::Cleanup(command) => cleanup::run(service, &command).await,
         Command::Disconnect(command) => disconnect::run(service, &command).await,
         Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
         Command::Events(command) => events::run(service, &command).await,

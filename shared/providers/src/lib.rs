@@ -14,6 +14,7 @@ pub mod http;
 pub mod identity;
 mod instances;
 pub mod limit;
+pub mod marker;
 pub mod naming;
 pub mod notification;
 pub mod oauth;

@@ -1,6 +1,7 @@
 //! What the API, the command line, the screens and the jobs share: connecting accounts, reading events, telling
 //! people how things are.
 
+pub mod cleanup;
 pub mod clients;
 pub mod connect;
 pub mod control;

@@ -465,7 +465,7 @@ pub(crate) fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn role_from_name(name: &str) -> Option<Role> {
+pub(crate) fn role_from_name(name: &str) -> Option<Role> {
     [Role::Organizer, Role::Attendee, Role::None].into_iter().find(|role| role_name(*role) == name)
 }
 

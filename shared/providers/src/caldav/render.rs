@@ -10,10 +10,13 @@ use calfleet_domain::ics;
 use calfleet_domain::model::{Body, Event, Fields, Override, RecurrenceId};
 
 use crate::driver::Agreed;
+use crate::marker;
 
-/// The text of a new object.
+/// The text of a new object, which bears our mark.
 pub(super) fn new_object(event: &Event, now: Timestamp) -> String {
-    ics::write(event, now)
+    let uid = event.uid.as_str();
+    let named = format!("\r\nUID:{uid}\r\n");
+    ics::write(event, now).replace(&named, &format!("{named}{}:{uid}\r\n", marker::CALDAV))
 }
 
 /// The text of an object that says `after` from now on.

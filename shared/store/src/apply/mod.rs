@@ -33,7 +33,7 @@ use crate::occurrences;
 use crate::transaction::{Tx, to_json, values};
 
 pub use moves::{Buried, bury, missing_since};
-pub use payloads::payload;
+pub use payloads::{Marked, marked, payload};
 pub use rows::agree;
 
 /// Which calendar, of which connection, of which organization.

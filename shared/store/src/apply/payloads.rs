@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use calfleet_domain::model::{Body, Event, EventId, InstanceRef, Override, RecurrenceId};
+use calfleet_domain::model::{
+    Body, CalendarId, Event, EventId, InstanceRef, Override, ProviderId, RecurrenceId, Role, Uid,
+};
 use zstd::bulk::{Compressor, decompress};
 
 use super::{EventWrite, PageWrites};
 use crate::bulk::Input;
 use crate::error::StoreError;
+use crate::events::role_from_name;
 use crate::transaction::{Tx, to_json, values};
 
 /// Without entropy coding, which for payloads of a few kilobytes costs more time than it saves room: level 1 takes
@@ -53,12 +56,62 @@ pub async fn payload(tx: &Tx, event: EventId) -> Result<Option<String>, StoreErr
     let organization = tx.organization(OPERATION)?;
     let sql = "SELECT payload FROM event_payloads WHERE organization_id = $1 AND event_id = $2";
     let Some(row) = tx.one(OPERATION, sql, values![organization, event]).await? else { return Ok(None) };
-    let payload: Vec<u8> = row.at(0)?;
-    let unreadable = || StoreError::Unreadable { operation: OPERATION, column: "payload" };
-    let size = zstd::zstd_safe::get_frame_content_size(&payload).ok().flatten().ok_or_else(unreadable)?;
+    unpacked(OPERATION, &row.at::<Vec<u8>>(0)?).map(Some)
+}
+
+/// An event with its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The event.
+    pub id: EventId,
+    /// The provider's id.
+    pub provider_id: ProviderId,
+    /// Its `UID`.
+    pub uid: Uid,
+    /// The owner's part in it.
+    pub role: Role,
+    /// The payload verbatim.
+    pub raw: String,
+}
+
+/// A page of a calendar's live events with their payloads, in the order of their ids.
+///
+/// # Errors
+/// When the database fails, or what it holds cannot be read.
+pub async fn marked(
+    tx: &Tx,
+    calendar: CalendarId,
+    after: Option<EventId>,
+    limit: usize,
+) -> Result<Vec<Marked>, StoreError> {
+    const OPERATION: &str = "read the payloads of a calendar";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT e.id, e.provider_id, e.uid, e.role, p.payload
+         FROM events e JOIN event_payloads p ON p.event_id = e.id
+         WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.state = 0 AND e.id > $3
+         ORDER BY e.id LIMIT $4";
+    let after = after.map_or(uuid::Uuid::nil(), |id| id.0);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = tx.all(OPERATION, sql, values![organization, calendar, after, limit]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Marked {
+                id: EventId(row.at(0)?),
+                provider_id: ProviderId(row.at(1)?),
+                uid: Uid(row.at(2)?),
+                role: row.named("role", role_from_name)?,
+                raw: unpacked(OPERATION, &row.at::<Vec<u8>>(4)?)?,
+            })
+        })
+        .collect()
+}
+
+fn unpacked(operation: &'static str, payload: &[u8]) -> Result<String, StoreError> {
+    let unreadable = || StoreError::Unreadable { operation, column: "payload" };
+    let size = zstd::zstd_safe::get_frame_content_size(payload).ok().flatten().ok_or_else(unreadable)?;
     let size = usize::try_from(size).unwrap_or(usize::MAX).min(LARGEST_BYTES);
-    let raw = decompress(&payload, size).map_err(|_| unreadable())?;
-    String::from_utf8(raw).map(Some).map_err(|_| unreadable())
+    let raw = decompress(payload, size).map_err(|_| unreadable())?;
+    String::from_utf8(raw).map_err(|_| unreadable())
 }
 
 /// Replaces the overrides of everything that is written: those of updated rows are removed, all new ones added.

@@ -2,6 +2,7 @@
 //! HTTP stack.
 
 mod accounts;
+mod cleanup;
 mod decisions;
 mod effects;
 mod histories;

@@ -17,12 +17,11 @@ use serde_json::{Map, Value, json};
 
 use super::normalise::Setting;
 use super::{fields, guests, times};
+use crate::marker;
 
 /// The body of a request, or the raw payload that it is laid over.
 pub(super) type Body = Map<String, Value>;
 
-/// The private property by which we know what we made; its value is the id, so that it does not fit a copy.
-const MARKER: &str = "calfleet";
 /// The private property that holds a link to join by which is not Google's.
 pub(super) const CONFERENCE_MARKER: &str = "calfleetConference";
 /// Most reminders of an event at Google.
@@ -95,7 +94,7 @@ pub(super) fn new_event(id: &ProviderId, event: &Event, setting: &Setting) -> Re
         body.insert("recurrence".to_owned(), Value::Array(lines));
     }
     body.insert("id".to_owned(), json!(id.as_str()));
-    body.insert("extendedProperties".to_owned(), json!({ "private": { MARKER: id.as_str() } }));
+    body.insert("extendedProperties".to_owned(), json!({ "private": { marker::GOOGLE: id.as_str() } }));
     let empty = Fields::new(fields.start.clone(), fields.end.clone());
     conference::say((&empty, fields), &Body::new(), (id, None), &mut body);
     Ok(body)

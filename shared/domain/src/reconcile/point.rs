@@ -161,12 +161,19 @@ pub(super) fn start_at(master: &When, key: &RecurrenceId) -> When {
 /// whatever zone it was written in.
 pub fn rekey(from: Option<&When>, to: &When, key: &RecurrenceId) -> RecurrenceId {
     let is_elsewhere = |from: &&When| matches!((from, to), (When::Zoned { zone: old, .. }, When::Zoned { zone: new, .. }) if old != new);
-    match (from.filter(is_elsewhere), key) {
+    let key = match (from.filter(is_elsewhere), key) {
         (Some(from), RecurrenceId::Wall(_)) => {
             let (instant, _) = zone::instant_of(&start_at(from, key), Tz::UTC);
             key_in(to, &RecurrenceId::Utc(instant))
         }
         _ => key_in(to, key),
+    };
+    match (to, key) {
+        // as expansion names it
+        (When::Zoned { zone, .. }, RecurrenceId::Utc(instant)) if is_utc(zone) => {
+            RecurrenceId::Wall(instant.naive_utc())
+        }
+        (_, key) => key,
     }
 }
 

@@ -12,8 +12,9 @@ use chrono_tz::Tz;
 use super::generate::{Ended, Walk};
 use super::length::Length;
 use super::rule::{Recurrence, Until};
+use super::windows_zones::preferred;
 use super::zone::ZoneClock;
-use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Series, When};
+use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Series, When, Zone};
 
 /// What an expansion may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,10 +152,12 @@ impl<'a> Search<'a> {
         for wall in walls {
             let start = fields.start.with_wall(wall);
             let id = id_of(&start);
-            if master.exclusions.contains(&id)
-                || series.overrides.contains_key(&id)
-                || master.additions.contains_key(&id)
-            {
+            let is_named = |id: &RecurrenceId| {
+                master.exclusions.contains(id)
+                    || series.overrides.contains_key(id)
+                    || master.additions.contains_key(id)
+            };
+            if is_named(&id) || utc_id_of(&start).is_some_and(|id| is_named(&id)) {
                 continue;
             }
             let (starts_at, _) = clock.instant(wall);
@@ -277,6 +280,16 @@ pub fn id_of(start: &When) -> RecurrenceId {
     }
 }
 
+/// The other way to name an instance of a series in the zone UTC.
+fn utc_id_of(start: &When) -> Option<RecurrenceId> {
+    match start {
+        When::Zoned { wall, zone: Zone::Iana(zone) } if preferred(*zone) == Tz::Etc__UTC => {
+            Some(RecurrenceId::Utc(wall.and_utc()))
+        }
+        _ => None,
+    }
+}
+
 /// The start that an original start names in a series whose first start is `master`.
 pub fn start_of(id: RecurrenceId, master: &When) -> When {
     match (id, master) {
@@ -284,5 +297,39 @@ pub fn start_of(id: RecurrenceId, master: &When) -> When {
         (RecurrenceId::Date(date), When::Date(_)) => When::Date(date),
         (RecurrenceId::Date(date), _) => master.with_wall(date.and_time(master.wall().time())),
         (RecurrenceId::Utc(instant), _) => When::Utc(instant),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::model::{End, Rule, Uid};
+
+    #[test]
+    fn a_series_in_the_zone_utc_is_departed_from_by_either_name_of_an_instance() {
+        let wall =
+            |day: u32| NaiveDateTime::parse_from_str(&format!("2026-03-{day:02}T09:00:00"), "%FT%T").unwrap();
+        let start = When::Zoned { wall: wall(2), zone: Zone::Iana(Tz::Etc__UTC) };
+        let fields = Fields::new(start.clone(), End::Unspecified);
+        let moved = Fields::new(start.with_wall(wall(10)), End::Unspecified);
+        let master = Master {
+            fields,
+            rules: vec![Rule("FREQ=WEEKLY;COUNT=4".to_owned())],
+            additions: BTreeMap::new(),
+            exclusions: BTreeSet::from([RecurrenceId::Utc(wall(16).and_utc())]),
+        };
+        let overrides =
+            BTreeMap::from([(RecurrenceId::Utc(wall(9).and_utc()), Override::Changed(Box::new(moved)))]);
+        let series = Series { master: Some(master), overrides };
+        let event = Event { uid: Uid("a".to_owned()), body: Body::Series(series) };
+
+        let window = wall(1).and_utc()..wall(30).and_utc();
+        let found = expand(&event, window, Tz::UTC, &Budget::default());
+
+        let days: Vec<String> =
+            found.instances.iter().map(|instance| instance.starts_at.format("%d").to_string()).collect();
+        assert_eq!(days, ["02", "10", "23"]);
     }
 }

@@ -13,7 +13,7 @@ use calfleet_domain::model::{
 use calfleet_domain::reconcile::diff::has_same_frame;
 use serde_json::json;
 
-use super::exchange;
+use super::exchange::{self, Reply};
 use super::normalise;
 use super::reading::Reader;
 use super::render::{self, Body, Reach, Unsayable};
@@ -207,7 +207,10 @@ impl Writer<'_> {
         let Reader { exchange, api, calendar, setting } = self.reader;
         let original = times::original_start(key, &master.fields.start, setting.zone);
         let request = api.find_instance(WRITE.operation, (calendar, target.id.as_str()), &original)?;
-        let body = exchange.fetch(WRITE, request).await?;
+        let body = match exchange.ask(WRITE, request).await? {
+            Reply::Body(body) => body,
+            Reply::Refused(refused) => return Err(self.refusal(&refused).await),
+        };
         let list: wire::EventList<'_> = exchange::parse(WRITE, &body)?;
         let Some(item) = list.items.first() else { return Ok(None) };
         match normalise::change(item.get(), setting) {

@@ -178,7 +178,7 @@ impl Writer<'_> {
     }
 
     /// What is absent has been deleted since: that is read and reconciled like any other change.
-    async fn refusal(&self, refused: &Refused) -> DriverError {
+    pub(super) async fn refusal(&self, refused: &Refused) -> DriverError {
         if !is_absent(refused) {
             return self.reader.exchange.refusal(WRITE, refused);
         }

@@ -157,14 +157,29 @@ pub fn nothing_is_lost(stored: &StoredEvent, remote: &Event, plan: &Plan) -> Res
         let missing = diff::changed_atoms(side, event);
         for (instance, atom) in diff::changed_atoms(base, side) {
             // A departure that the other side's edit of the master caught up with is no longer one.
-            let is_kept =
-                !missing.contains(&(instance, atom.clone())) || says_same(&atom, instance, side, event);
+            let is_kept = !missing.contains(&(instance, atom.clone()))
+                || says_same(&atom, instance, side, event)
+                || went_with_the_guest(&atom, instance, plan);
             law("nothing is lost", is_kept || atom.is_set() || is_noted(&instance, &atom), || {
                 format!("{name} change of {atom:?} in {instance:?} is gone: {plan:#?}")
             })?;
         }
     }
     Ok(())
+}
+
+/// Whether an answer is gone because its giver is no longer on the list, and stands among the changes.
+fn went_with_the_guest(atom: &Atom, instance: Option<RecurrenceId>, plan: &Plan) -> bool {
+    let Atom::Answer(address) = atom else { return false };
+    let is_noted = |atom: &Atom, is_gone: bool| {
+        plan.changes.iter().any(|change| {
+            change.instance == instance
+                && change.atom == *atom
+                && change.before.is_some()
+                && (!is_gone || change.after.is_none())
+        })
+    };
+    is_noted(&Atom::Guest(address.clone()), true) && is_noted(atom, false)
 }
 
 /// Whether an instance, or the whole, says the same of an atom in two events, inherited or not.

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use calfleet_domain::model::{ConnectionId, EventId, OrganizationId, ProviderId, Role};
+use calfleet_domain::model::{ConnectionId, EventId, OrganizationId, ProviderId, RemoteChange, Role};
 use calfleet_providers::driver::CalendarRef;
 use calfleet_providers::limit::Urgency;
 use calfleet_providers::marker::{self, Made};
@@ -104,7 +104,7 @@ impl Service {
         let names: Vec<ProviderId> = doubtful.iter().map(|(_, name)| name.clone()).collect();
         for some in names.chunks(driver.capabilities().read_batch.max(1)) {
             let changes = driver.read(&place, some).await.map_err(OpenError::from)?;
-            let found: HashSet<&ProviderId> = changes.iter().map(|change| change.provider_id()).collect();
+            let found: HashSet<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
             let (known, rest): (Vec<_>, Vec<_>) =
                 doubtful.into_iter().partition(|(one, _)| found.contains(&one.provider_id));
             ours.extend(known.into_iter().map(|(one, _)| one));

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
-use calfleet_domain::model::{Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind};
+use calfleet_domain::model::{
+    Authentication, CalendarId, ConflictPolicy, ConnectionId, Notify, OrganizationId, ProviderKind,
+};
 use calfleet_harness::{Database, Postgres, Redis, wait_until};
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::registry::Registry;
@@ -15,12 +17,13 @@ use calfleet_queue::{Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::Drivers;
+use calfleet_service::write::{EventInput, Terms};
 use calfleet_service::{Actor, Nudge, Service};
 use calfleet_store::calendar_sync::{self, Thoroughness};
-use calfleet_store::events;
+use calfleet_store::outbox::{self, OutboxState};
 use calfleet_store::runs::{self, Run};
 use calfleet_store::vault::KeyRing;
-use calfleet_store::{Options, Priority, Scope, Store, organizations};
+use calfleet_store::{Options, Priority, Scope, Store, calendars, events, organizations};
 
 use crate::process::Program;
 
@@ -170,6 +173,31 @@ impl<'a> Fleet<'a> {
             }
             assert!(Instant::now() < deadline, "the change is not stored after half an hour");
             self.wait(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The first of the account's calendars.
+    pub(crate) async fn calendar(&self) -> CalendarId {
+        let tx = self.service.store.read(Scope::Organization(self.organization)).await.unwrap();
+        calendars::list(&tx, self.connection).await.unwrap()[0].id
+    }
+
+    /// Makes an event, and waits until the provider has confirmed it.
+    pub(crate) async fn create(&self, calendar: CalendarId, input: &serde_json::Value, notify: Notify) {
+        let input: EventInput = serde_json::from_value(input.clone()).unwrap();
+        let terms = Terms { notify, ..Terms::of_person(self.organization, Actor::operator()) };
+        let outcome = self.service.create_event(calendar, &input, &terms).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let tx = self.service.store.read(Scope::Organization(self.organization)).await.unwrap();
+            let entry = outbox::load(&tx, outcome.intents[0]).await.unwrap().unwrap();
+            drop(tx);
+            match entry.state {
+                OutboxState::Done => return,
+                OutboxState::Pending => self.wait(Duration::from_millis(1)).await,
+                OutboxState::Folded | OutboxState::Dead => panic!("{entry:?}"),
+            }
+            assert!(Instant::now() < deadline, "the write is not confirmed after half an hour");
         }
     }
 

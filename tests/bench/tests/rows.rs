@@ -215,7 +215,10 @@ const TABLES: &[Table] = &[
 type Row = Vec<Value>;
 
 /// Inserts the rows of one database into another; how long that took, and how many they were.
-async fn copy_plainly(source: &DatabaseConnection, target: &DatabaseConnection) -> (Duration, usize) {
+pub(crate) async fn copy_plainly(
+    source: &DatabaseConnection,
+    target: &DatabaseConnection,
+) -> (Duration, usize) {
     let backend = source.get_database_backend();
     let mut pages: Vec<HashMap<&str, Vec<Row>>> = Vec::new();
     let mut count = 0;

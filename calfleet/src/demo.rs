@@ -58,6 +58,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sandbox = Sandbox::start(options).await?;
     let samples = sample::fill(&sandbox, arguments.seed)?;
     sample::fill_google(&sandbox)?;
+    sample::fill_microsoft(&sandbox)?;
     let socket = serve::listen(arguments.listen).await?;
     let address = socket.address()?;
     let config = config(address, folder.path(), &sandbox)?;
@@ -75,7 +76,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         organizations.push(connect(&parts, sample, address).await?);
     }
     if let Some(organization) = organizations.first() {
-        tokio::spawn(sign_in(parts.clone(), *organization));
+        for provider in [ProviderKind::Google, ProviderKind::Microsoft] {
+            tokio::spawn(sign_in(parts.clone(), *organization, provider));
+        }
     }
     print::line("Somebody changes events at the provider every few seconds; Ctrl-C ends the demo.")?;
     watch(&parts, &sandbox, &samples, &organizations, arguments, &shutdown).await?;
@@ -86,7 +89,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn config(address: SocketAddr, folder: &std::path::Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
-    let google = sandbox.google().url();
+    let (google, microsoft) = (sandbox.google().url(), sandbox.microsoft().url());
     let text = format!(
         "[database]\nurl = \"sqlite://{database}\"\n[vault]\nkey_file = \"{keys}\"\n[api]\nlisten = \"{address}\"\npublic_url = \"http://{address}/\"\n\
          [providers.http]\nallowed_networks = [\"{host}/32\"]\nallowed_ports = [{port}]\n\
@@ -94,8 +97,13 @@ fn config(address: SocketAddr, folder: &std::path::Path, sandbox: &Sandbox) -> a
          api_url = \"{google}/calendar/v3/\"\nauthorize_url = \"{google}/o/oauth2/v2/auth\"\n\
          token_url = \"{google}/token\"\nrevoke_url = \"{google}/revoke\"\n\
          jwks_url = \"{google}/oauth2/v3/certs\"\nissuer = \"{google}\"\n\
+         [providers.microsoft]\nclient_id = \"calfleet-demo\"\nclient_secret = \"of the demo\"\n\
+         api_url = \"{graph}\"\nauthorize_url = \"{microsoft}/common/oauth2/v2.0/authorize\"\n\
+         token_url = \"{microsoft}/common/oauth2/v2.0/token\"\n\
+         jwks_url = \"{microsoft}/common/discovery/v2.0/keys\"\nissuer = \"{microsoft}/{{tid}}/v2.0\"\n\
          [sync]\nnotification_spacing = \"250ms\"\n\
          [telemetry]\nlog_filter = \"warn\"\n",
+        graph = sandbox.microsoft().api_url(),
         database = folder.join("demo.db").display(),
         keys = folder.join("keys").display(),
         host = sandbox.address().ip(),
@@ -141,24 +149,23 @@ async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow:
     Ok(organization_id)
 }
 
-/// Offers the consent page of the simulated Google, and shows what came of it.
-async fn sign_in(parts: Parts, organization: OrganizationId) -> anyhow::Result<()> {
-    let waiting = admin::sign_in::begin(
-        &parts.service,
-        organization,
-        (ProviderKind::Google, SignInAccess::Write),
-        POLL,
-    )
-    .await?;
-    print::line("Connect a Google account by its consent page; open")?;
+/// Offers the consent page of a simulated provider, and shows what came of it.
+async fn sign_in(parts: Parts, organization: OrganizationId, provider: ProviderKind) -> anyhow::Result<()> {
+    let access = (provider, SignInAccess::Write);
+    let name = if provider == ProviderKind::Microsoft { "Microsoft" } else { "Google" };
+    let waiting = match admin::sign_in::begin(&parts.service, organization, access, POLL).await {
+        Ok(waiting) => waiting,
+        Err(error) => return print::line(&format!("  {name}: {error:#}")),
+    };
+    print::line(&format!("Connect a {name} account by its consent page; open"))?;
     print::line(&format!("  {}", waiting.begun.authorize_url))?;
     match waiting.finish().await {
         Ok(connected) => {
             let names: Vec<&str> =
                 connected.calendars.iter().map(|calendar| calendar.name.as_str()).collect();
-            print::line(&format!("  Google: connected, calendars: {}", names.join(", ")))
+            print::line(&format!("  {name}: connected, calendars: {}", names.join(", ")))
         }
-        Err(error) => print::line(&format!("  Google: {error:#}")),
+        Err(error) => print::line(&format!("  {name}: {error:#}")),
     }
 }
 
@@ -217,6 +224,8 @@ fn report(calendar: &overview::CalendarView, shown: &mut HashMap<CalendarId, Str
 fn change(sandbox: &Sandbox, samples: &[Sample], seed: u64) -> anyhow::Result<()> {
     let title = sample::change_google(sandbox, seed);
     print::line(&format!("  at Google: {title:?}"))?;
+    let title = sample::change_microsoft(sandbox, seed)?;
+    print::line(&format!("  at Microsoft: {title:?}"))?;
     for sample in samples {
         for calendar in &sample.lively {
             for mutation in sandbox.mutate(&sample.account.username, calendar, 2, seed)? {

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use calfleet_sandbox::{
     Access, AccountAccess, AccountSpec, AuthScheme, CalendarSpec, Control, FeedSpec, GeneratorPlan,
-    GoogleAccountSpec, Profile,
+    GoogleAccountSpec, MicrosoftAccountSpec, Profile,
 };
 use serde_json::json;
 
@@ -73,8 +73,9 @@ pub(crate) fn fill(sandbox: &Control, seed: u64) -> anyhow::Result<Vec<Sample>> 
     ])
 }
 
-/// The sample account at the simulated Google.
+/// The sample accounts at the simulated Google and Microsoft.
 const GOOGLE: &str = "ada@example.com";
+const MICROSOFT: &str = "grace@example.com";
 /// Its events, by the day of the month on which they begin.
 const DAYS: u32 = 28;
 
@@ -109,4 +110,29 @@ pub(crate) fn change_google(sandbox: &Control, seed: u64) -> String {
     let path = format!("/calendars/{GOOGLE}/events/sample{day}");
     sandbox.google().call(GOOGLE, "PATCH", &path, &json!({ "summary": title }));
     title
+}
+
+/// Fills the simulated Microsoft in the same way.
+pub(crate) fn fill_microsoft(sandbox: &Control) -> anyhow::Result<()> {
+    let microsoft = sandbox.microsoft();
+    let grace = MicrosoftAccountSpec::new(MICROSOFT).zone("GMT Standard Time");
+    microsoft.create_account(grace).context("create the sample Microsoft account")?;
+    for day in 1..=DAYS {
+        let time = |minute: u32| json!({ "dateTime": format!("2026-12-{day:02}T14:{minute:02}:00"), "timeZone": "UTC" });
+        let event = json!({ "subject": format!("Interview {day}"), "start": time(0), "end": time(45) });
+        let (status, answer) = microsoft.call(MICROSOFT, "POST", "me/events", &event);
+        anyhow::ensure!(status == 201, "plant a sample event: {status} {answer}");
+    }
+    Ok(())
+}
+
+/// Changes an event there, as a person would; its new title.
+pub(crate) fn change_microsoft(sandbox: &Control, seed: u64) -> anyhow::Result<String> {
+    let microsoft = sandbox.microsoft();
+    let events = microsoft.events(&microsoft.default_calendar(MICROSOFT)?)?;
+    let number = usize::try_from(seed)? % events.len().max(1);
+    let id = events.get(number).and_then(|event| event.get("id")?.as_str()).context("find a sample event")?;
+    let title = format!("Interview {}, version {seed}", number + 1);
+    microsoft.call(MICROSOFT, "PATCH", &format!("me/events/{id}"), &json!({ "subject": title }));
+    Ok(title)
 }

@@ -28,9 +28,14 @@ async fn the_demo_shows_its_addresses_and_calendars_in_step_and_ends_by_itself()
 
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    for words in
-        ["Simulated CalDAV and feeds", "http://127.0.0.1:", "Authorization: Bearer", "at the provider:"]
-    {
+    for words in [
+        "Simulated CalDAV and feeds",
+        "http://127.0.0.1:",
+        "Authorization: Bearer",
+        "at the provider:",
+        "Connect a Google account",
+        "Connect a Microsoft account",
+    ] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
     for calendar in ["Work", "Calendars in the wild", "Team", "Research", "Archive", "Research, published"] {

@@ -26,7 +26,8 @@ impl<'a> Desk<'a> {
     pub(crate) async fn calendar(&self) -> CalendarId {
         let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
         let calendars = calendars::list(&tx, self.connection).await.unwrap();
-        calendars.into_iter().find(|calendar| calendar.remote.is_primary).unwrap().id
+        let primary = calendars.iter().find(|calendar| calendar.remote.is_primary);
+        primary.or(calendars.first()).unwrap().id
     }
 
     pub(crate) fn scope(&self) -> Scope {

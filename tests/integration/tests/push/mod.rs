@@ -5,6 +5,8 @@ mod accounts;
 mod cleanup;
 mod decisions;
 mod effects;
+mod exactly;
 mod histories;
 mod meetings;
+mod office;
 mod world;

@@ -9,4 +9,5 @@ mod exactly;
 mod histories;
 mod meetings;
 mod office;
+mod undo;
 mod world;

@@ -9,5 +9,6 @@ mod exactly;
 mod histories;
 mod meetings;
 mod office;
+mod outage;
 mod undo;
 mod world;

@@ -8,6 +8,7 @@ use calfleet_sandbox::{AccountSpec, CalendarSpec, Fault, FaultRule};
 use calfleet_service::Actor;
 use calfleet_service::connect::ConnectRequest;
 use calfleet_store::events;
+use calfleet_store::outbox::{self, OutboxEntry, OutboxState};
 use serde_json::{Value, json};
 
 use crate::databases::TestStore;
@@ -108,6 +109,18 @@ impl<'a> Office<'a> {
         }
         titles.sort();
         titles
+    }
+
+    pub(super) async fn outbox(&self, state: OutboxState) -> Vec<OutboxEntry> {
+        let tx = self.fleet().database.store.read(self.desk.scope()).await.unwrap();
+        outbox::list(&tx, state, None, 1000).await.unwrap()
+    }
+
+    /// Nothing waits, and nothing was given up.
+    pub(super) async fn assert_settled(&self, what: &str) {
+        for state in [OutboxState::Pending, OutboxState::Dead] {
+            assert_eq!(self.outbox(state).await, [], "{}: {what}", self.provider);
+        }
     }
 
     /// Something goes wrong with the next request that writes events, after so many that go well.

@@ -7,6 +7,7 @@ mod decisions;
 mod effects;
 mod exactly;
 mod histories;
+mod mails;
 mod meetings;
 mod office;
 mod outage;

@@ -18,6 +18,7 @@ mod outage;
 mod own_accounts;
 mod provider;
 mod refused_writes;
+mod server_writes;
 mod servers;
 mod sign_in;
 mod strangers;

@@ -490,7 +490,6 @@ mod tests {
     #[test]
     fn lengths_and_offsets_have_their_shortest_form() {
         let length = |days, seconds| duration(NominalDuration { days, seconds });
-
         assert_eq!([length(0, 0), length(1, 0), length(2, 5400)], ["PT0S", "P1D", "P2DT1H30M"]);
         assert_eq!(
             [trigger(900), trigger(-60), trigger(86_400), trigger(0)],

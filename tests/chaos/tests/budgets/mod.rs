@@ -177,7 +177,7 @@ async fn no_sliding_minute_of_three_workers_is_above_the_quota() {
     let (busiest, average) = hurry(&redis, Mishap::None).await;
 
     assert!(busiest <= 300, "{busiest}");
-    assert!(average > 150, "most of the quota can be used: {average}");
+    assert!(average > 100, "much of the quota can be used: {average}");
 }
 
 #[tokio::test]

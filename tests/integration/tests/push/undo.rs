@@ -29,7 +29,7 @@ const OF_A_VERSION: [&str; 10] = [
 ///
 /// Google shows an instance that was called off as an event of its own, and a series that is made without it by `EXDATE`;
 /// so what takes place is compared as well.
-const OF_A_COPY: [&str; 14] = [
+const OF_A_COPY: [&str; 15] = [
     "id",
     "iCalUID",
     "htmlLink",
@@ -44,6 +44,7 @@ const OF_A_COPY: [&str; 14] = [
     "createdDateTime",
     "transactionId", // Microsoft
     "UID",           // CalDAV
+    "X-CALFLEET-UID",
 ];
 
 /// All that the provider holds, without what it says anew.

@@ -2,7 +2,7 @@
 //!
 //! An override is keyed by the original start of its instance. When the frame moves, a key that still is an
 //! instance stays; else it moves by as much as the start did. A key that is no instance either way stays where
-//! it was and is reported: the override is shown as a detached exception and never silently dropped.
+//! it was and is reported: who moved the frame decides what becomes of it, and it is never silently dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,15 +21,17 @@ pub(super) struct Moved<'a> {
     pub(super) instances: BTreeMap<RecurrenceId, Instance<'a>>,
     /// Keys that are no instances of the new frame, as they were.
     pub(super) unanchored: Vec<RecurrenceId>,
+    /// Keys of exclusions that say nothing under the new frame, as they were.
+    pub(super) dropped: Vec<RecurrenceId>,
 }
 
 /// Keys the instances of `sheet` by the frame of `to`.
 pub(super) fn moved<'a>(sheet: &Sheet<'a>, to: Option<&Face<'_>>) -> Moved<'a> {
     let (Some(from), Some(to)) = (&sheet.master, to) else {
-        return Moved { instances: sheet.instances.clone(), unanchored: Vec::new() };
+        return Moved { instances: sheet.instances.clone(), ..Moved::default() };
     };
     if from.has_frame_of(to) {
-        return Moved { instances: sheet.instances.clone(), unanchored: Vec::new() };
+        return Moved { instances: sheet.instances.clone(), ..Moved::default() };
     }
     let mut moved = Moved::default();
     for (key, instance) in &sheet.instances {
@@ -42,7 +44,7 @@ pub(super) fn moved<'a>(sheet: &Sheet<'a>, to: Option<&Face<'_>>) -> Moved<'a> {
                 moved.instances.insert(key, instance.clone());
             }
             // An exclusion of what does not occur says nothing.
-            None if matches!(instance, Instance::Cancelled) => {}
+            None if matches!(instance, Instance::Cancelled) => moved.dropped.push(*key),
             None => {
                 moved.unanchored.push(*key);
                 moved.instances.insert(*key, instance.clone());

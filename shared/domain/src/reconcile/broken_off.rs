@@ -2,13 +2,15 @@
 //!
 //! Providers drop what departs from a series when its frame moves: the new frame is written first, then the overrides
 //! are put back one by one. Read in between, the provider has the frame that was wanted and lacks overrides, as if
-//! somebody had taken them away. Nobody has: they are still to be written.
+//! somebody had taken them away. Nobody has: they are still to be written. A new series is made in the same way, its
+//! master first, and at some providers its guests last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::anchor::moved;
 use super::sheet::Sheet;
-use crate::model::{Body, Event, Override, RecurrenceId, Series};
+use super::version;
+use crate::model::{Body, Event, Master, Override, RecurrenceId, Series};
 
 /// The base against which to compare when a write may have been broken off: without the overrides that the provider
 /// lacks under the very frame that our side wanted. As it was in every other case.
@@ -22,6 +24,29 @@ pub fn broken_off(base: Event, local: &Event, remote: &Event) -> Event {
         series.overrides.remove(&key);
     }
     Event { uid: base.uid, body: Body::Series(series) }
+}
+
+/// The base against which to compare a new series of ours that may have been made by half: its master as the provider
+/// has it, where that says what ours does. What else either side has it has added. `None` for what somebody has
+/// changed since, and for a single event, which is made at once.
+pub fn half_made(local: &Event, remote: &Event) -> Option<Event> {
+    let (mut ours, theirs) = (bare(local)?, bare(remote)?);
+    // some providers name what is made by themselves
+    ours.uid.clone_from(&theirs.uid);
+    if theirs.fields().is_some_and(|fields| fields.attendees.is_empty())
+        && let Body::Series(Series { master: Some(master), .. }) = &mut ours.body
+    {
+        master.fields.attendees.clear();
+    }
+    version::is_same(&ours, &theirs).then_some(theirs)
+}
+
+/// A series without anything that departs from it.
+fn bare(event: &Event) -> Option<Event> {
+    let Body::Series(Series { master: Some(master), .. }) = &event.body else { return None };
+    let master = Master { exclusions: BTreeSet::new(), ..master.clone() };
+    let series = Series { master: Some(master), overrides: BTreeMap::new() };
+    Some(Event { uid: event.uid.clone(), body: Body::Series(series) })
 }
 
 fn lacking(base: &Event, local: &Event, remote: &Event) -> Vec<RecurrenceId> {
@@ -51,7 +76,7 @@ fn lacking(base: &Event, local: &Event, remote: &Event) -> Vec<RecurrenceId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{End, Fields, Master, Rule, Uid, When};
+    use crate::model::{End, Fields, Rule, Uid, When};
 
     fn fields(wall: &str, title: &str) -> Fields {
         let mut fields = Fields::new(When::Floating(wall.parse().unwrap()), End::Unspecified);
@@ -107,5 +132,15 @@ mod tests {
         ] {
             assert_eq!(broken_off(base.clone(), &local, &remote), base);
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_new_series_is_still_to_be_made() {
+        let local = daily("10", &["03", "04"]);
+
+        let base = half_made(&local, &daily("10", &["03"])).unwrap();
+
+        assert!(kept(&base).is_empty(), "both sides have added what they have");
+        assert_eq!(half_made(&local, &daily("11", &[])), None, "somebody has moved it since");
     }
 }

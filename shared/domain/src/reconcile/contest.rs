@@ -72,7 +72,7 @@ pub enum Verdict {
     ProvidersOwn,
     /// An answer or a personal field never revives what was deleted.
     NeverRevives,
-    /// The series moved so that this instance has no place in it; its override is kept as it was.
+    /// The other side's series has no such instance any more, so that what was edited of it has no place.
     Unanchored,
 }
 

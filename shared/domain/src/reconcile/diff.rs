@@ -96,7 +96,10 @@ pub fn changes(before: Option<&Event>, after: Option<&Event>) -> Vec<FieldChange
         (None, Some(_)) => vec![existence(None)],
         (Some(before), None) => vec![existence(serde_json::to_value(before).ok())],
         (Some(before), Some(after)) => {
-            between(&Sheet::of(before), &Sheet::of(after)).into_iter().map(Difference::spelled).collect()
+            let (before, after) = (Sheet::of(before), Sheet::of(after));
+            let mut differences = between(&before, &after);
+            differences.extend(placeless(&before, &after));
+            differences.into_iter().map(Difference::spelled).collect()
         }
     }
 }
@@ -194,6 +197,20 @@ fn between<'a>(before: &Sheet<'a>, after: &Sheet<'a>) -> Vec<Difference<'a>> {
         instance_differences(*key, instances.get(key), after.instances.get(key), &mut differences);
     }
     differences
+}
+
+/// Exclusions, by the names that they had, for which the new frame has no place: they say nothing any more, and are
+/// what would be missed if the frame came back.
+fn placeless<'a>(before: &Sheet<'a>, after: &Sheet<'a>) -> Vec<Difference<'a>> {
+    let (Some(_), Some(new)) = (&before.master, &after.master) else { return Vec::new() };
+    let dropped = moved(before, Some(new)).dropped;
+    let exclusions = dropped.into_iter().map(|key| Difference {
+        instance: Some(key),
+        atom: Atom::Existence,
+        before: Says::takes_place(Some(&Instance::Cancelled)),
+        after: Says::takes_place(None),
+    });
+    exclusions.collect()
 }
 
 fn instance_differences<'a>(

@@ -168,18 +168,21 @@ pub fn nothing_is_lost(stored: &StoredEvent, remote: &Event, plan: &Plan) -> Res
     Ok(())
 }
 
-/// Whether an answer is gone because its giver is no longer on the list, and stands among the changes.
+/// Whether an answer is gone because its giver is no longer on the list, there or of the whole series, and stands
+/// among the changes.
 fn went_with_the_guest(atom: &Atom, instance: Option<RecurrenceId>, plan: &Plan) -> bool {
     let Atom::Answer(address) = atom else { return false };
-    let is_noted = |atom: &Atom, is_gone: bool| {
-        plan.changes.iter().any(|change| {
-            change.instance == instance
-                && change.atom == *atom
-                && change.before.is_some()
-                && (!is_gone || change.after.is_none())
-        })
-    };
-    is_noted(&Atom::Guest(address.clone()), true) && is_noted(atom, false)
+    let is_off_the_list = plan.changes.iter().any(|change| {
+        change.atom == Atom::Guest(address.clone())
+            && (change.instance.is_none() || change.instance == instance)
+            && change.before.is_some()
+            && change.after.is_none()
+    });
+    let is_noted = plan
+        .changes
+        .iter()
+        .any(|change| change.instance == instance && change.atom == *atom && change.before.is_some());
+    is_off_the_list && is_noted
 }
 
 /// Whether an instance, or the whole, says the same of an atom in two events, inherited or not.

@@ -82,12 +82,12 @@ impl<R: Rules> Merging<'_, R> {
     fn bodies(&mut self, sheets: &Three<Sheet<'_>>) -> Body {
         let master = self.masters(sheets);
         let face = master.as_ref().map(|master| Face { fields: &master.fields, master: Some(master) });
-        let placed = Three {
+        let mut placed = Three {
             base: sheets.base.as_ref().map(|sheet| moved(sheet, face.as_ref())),
             local: moved(&sheets.local, face.as_ref()),
             remote: moved(&sheets.remote, face.as_ref()),
         };
-        self.note_unanchored(&placed);
+        self.drop_unanchored(&mut placed);
         let result = Sheet { master: face, instances: BTreeMap::new() };
         let instances = self.instances(sheets, &placed, &result);
         compose(master, instances)
@@ -390,23 +390,37 @@ impl<R: Rules> Merging<'_, R> {
         departs.then(|| Override::Changed(Box::new(fields)))
     }
 
-    fn note_unanchored(&mut self, placed: &Three<Moved<'_>>) {
-        for (side, moved) in [(Side::Local, &placed.local), (Side::Remote, &placed.remote)] {
-            for key in &moved.unanchored {
-                let fields = match moved.instances.get(key) {
-                    Some(Instance::Changed { fields, .. }) => {
+    /// Takes out what only one side says of instances that the other side's frame has cut away: no provider keeps what
+    /// departs from a series that has no such instance. What was edited there has lost, and is named.
+    fn drop_unanchored(&mut self, placed: &mut Three<Moved<'_>>) {
+        for by in [Side::Remote, Side::Local] {
+            let (cut, other) = match by {
+                Side::Remote => (&mut placed.local, &placed.remote),
+                Side::Local => (&mut placed.remote, &placed.local),
+            };
+            for key in std::mem::take(&mut cut.unanchored) {
+                if other.instances.contains_key(&key) {
+                    continue;
+                }
+                let instance = cut.instances.remove(&key);
+                let base = placed.base.as_ref().map(|base| base.instances.get(&key));
+                if base.is_some_and(|base| says_the_same(base, instance.as_ref())) {
+                    continue;
+                }
+                let value = instance.and_then(|instance| match instance {
+                    Instance::Changed { fields, .. } => {
                         value(&Atom::Existence, &Face { fields, master: None })
                     }
-                    _ => None,
-                };
-                let (local, remote) = match side {
-                    Side::Local => (fields, None),
-                    Side::Remote => (None, fields),
+                    Instance::Cancelled => None,
+                });
+                let (local, remote) = match by {
+                    Side::Remote => (value, None),
+                    Side::Local => (None, value),
                 };
                 self.contests.push(Contest {
-                    instance: Some(*key),
+                    instance: Some(key),
                     atom: Atom::Existence,
-                    winner: side,
+                    winner: by,
                     verdict: Verdict::Unanchored,
                     base: None,
                     local,
@@ -415,6 +429,16 @@ impl<R: Rules> Merging<'_, R> {
             }
         }
     }
+}
+
+/// Whether an instance departs from its master in the same atoms and by the same values.
+fn says_the_same(one: Option<&Instance<'_>>, other: Option<&Instance<'_>>) -> bool {
+    let atoms = departures(one);
+    atoms == departures(other)
+        && atoms.iter().all(|atom| match (own(one, atom), own(other, atom)) {
+            (Some(one), Some(other)) => canonical::is_same(atom, one, other, Recurs::No),
+            (one, other) => one.is_none() && other.is_none(),
+        })
 }
 
 /// Puts the merged value of an atom into `fields`; returns whether it is an own value.

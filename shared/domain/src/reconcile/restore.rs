@@ -1,6 +1,8 @@
-//! Taking changes back: what the history says was there before, put into the event as it is now.
+//! Taking changes back: what the history says was there before, put into the event as it is now; and looking back, which
+//! is the same for every change since, the newest first.
 //!
-//! A change is taken back only where nobody has changed the same since; guests' answers are theirs and stay.
+//! A change is taken back only where nobody has changed the same since; guests' answers are theirs and stay. Who looks
+//! back sees everything as it was.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use super::atoms;
 use super::diff::{Atom, FieldChange, changes};
-use super::edit::{self, Exclusions};
+use super::edit::{self, Exclusions, Remastered};
 use crate::model::{
     Attendee, AttendeeKind, AttendeeRole, Body, End, Event, Fields, Master, Override, ParticipationStatus,
     RecurrenceId, Rule, When,
@@ -35,25 +37,29 @@ pub enum Answers {
     Restored,
 }
 
+/// An event into which something was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The event.
+    pub event: Event,
+    /// Instances that departed from the series and have no place in it any more, by their keys as they were.
+    pub lost: Vec<RecurrenceId>,
+}
+
 /// The event with what these changes say was there before them.
 ///
 /// # Errors
 /// When the same was changed again since, or the changes do not say what was there.
-pub fn restore(event: &Event, taken_back: &[FieldChange], answers: Answers) -> Result<Event, RestoreError> {
+pub fn restore(
+    event: &Event,
+    taken_back: &[FieldChange],
+    answers: Answers,
+) -> Result<Restored, RestoreError> {
     let counts =
         |change: &&FieldChange| answers == Answers::Restored || !matches!(change.atom, Atom::Answer(_));
     let wanted: Vec<&FieldChange> = taken_back.iter().filter(counts).collect();
-    let mut restored = whole(event, wanted.iter().copied().filter(|change| change.instance.is_none()))?;
-    let mut instances: BTreeMap<RecurrenceId, Vec<&FieldChange>> = BTreeMap::new();
-    for change in &wanted {
-        if let Some(key) = change.instance {
-            instances.entry(key).or_default().push(change);
-        }
-    }
-    for (key, changes) in instances {
-        restored = instance(&restored, key, &changes)?;
-    }
-    let since = changes(Some(event), Some(&restored)).into_iter().filter(|now| {
+    let restored = taken_from(event, &wanted)?;
+    let since = changes(Some(event), Some(&restored.event)).into_iter().filter(|now| {
         let then = wanted.iter().find(|then| (then.instance, &then.atom) == (now.instance, &now.atom));
         then.is_some_and(|then| then.after != now.before)
     });
@@ -61,13 +67,72 @@ pub fn restore(event: &Event, taken_back: &[FieldChange], answers: Answers) -> R
     if since.is_empty() { Ok(restored) } else { Err(RestoreError::ChangedSince(since)) }
 }
 
+/// What the event said before these changes, `event` being what they made of it; `None` where it was not there.
+///
+/// # Errors
+/// When the changes do not say what was there.
+pub fn before(event: Option<&Event>, made: &[FieldChange]) -> Result<Option<Event>, RestoreError> {
+    let is_whole = |change: &&FieldChange| change.instance.is_none() && change.atom == Atom::Existence;
+    match (made.iter().find(is_whole), event) {
+        (Some(FieldChange { before: None, after: None, .. }), _) => Ok(None),
+        (Some(FieldChange { before, .. }), None) => read(before.as_ref()).map(Some),
+        (None, event) if made.is_empty() => Ok(event.cloned()),
+        (None, Some(event)) => {
+            taken_from(event, &made.iter().collect::<Vec<_>>()).map(|restored| Some(restored.event))
+        }
+        // what an event of which only instances were known has gained or lost is not told apart here
+        (Some(_), Some(_)) | (None, None) => Err(RestoreError::Unknown),
+    }
+}
+
+/// Both sides of a conflict mixed: `ours` with what `takes_theirs` says, by instance and atom, as `theirs` has it. Instances
+/// are named as in our series.
+///
+/// # Errors
+/// When one of the two cannot be carried into the other.
+pub fn mixed(
+    ours: &Event,
+    theirs: &Event,
+    takes_theirs: impl Fn(Option<RecurrenceId>, &Atom) -> bool,
+) -> Result<Restored, RestoreError> {
+    let differences = changes(Some(theirs), Some(ours));
+    let taken = differences.iter().filter(|change| takes_theirs(change.instance, &change.atom));
+    taken_from(ours, &taken.collect::<Vec<_>>())
+}
+
+/// The event without the changes. Instances come first, named as the series names them now; those that it has no more
+/// come back with its frame.
+fn taken_from(event: &Event, changes: &[&FieldChange]) -> Result<Restored, RestoreError> {
+    let mut instances: BTreeMap<RecurrenceId, Vec<&FieldChange>> = BTreeMap::new();
+    for change in changes {
+        if let Some(key) = change.instance {
+            instances.entry(key).or_default().push(change);
+        }
+    }
+    let (own, former): (Vec<_>, Vec<_>) =
+        instances.into_iter().partition(|(key, _)| inherited(event, *key).is_some());
+    let mut restored = event.clone();
+    for (key, changes) in own {
+        restored = instance(&restored, key, &changes)?;
+    }
+    let mut restored = whole(&restored, changes.iter().copied().filter(|change| change.instance.is_none()))?;
+    for (key, changes) in former {
+        restored.event = instance(&restored.event, key, &changes)?;
+    }
+    Ok(restored)
+}
+
 /// The changes of a single event or of a master.
-fn whole<'a>(event: &Event, changes: impl Iterator<Item = &'a FieldChange>) -> Result<Event, RestoreError> {
+fn whole<'a>(
+    event: &Event,
+    changes: impl Iterator<Item = &'a FieldChange>,
+) -> Result<Restored, RestoreError> {
+    let as_it_is = || Restored { event: event.clone(), lost: Vec::new() };
     let mut master = match &event.body {
         Body::Single(fields) => bare(fields.clone()),
         Body::Series(series) => match &series.master {
             Some(master) => master.clone(),
-            None => return Ok(event.clone()),
+            None => return Ok(as_it_is()),
         },
     };
     let mut is_changed = false;
@@ -84,10 +149,10 @@ fn whole<'a>(event: &Event, changes: impl Iterator<Item = &'a FieldChange>) -> R
         }
     }
     if !is_changed {
-        return Ok(event.clone());
+        return Ok(as_it_is());
     }
-    let body = edit::with_master(event, master, Exclusions::Kept).body;
-    Ok(Event { uid: event.uid.clone(), body })
+    let Remastered { body, lost } = edit::with_master(event, master, Exclusions::Kept);
+    Ok(Restored { event: Event { uid: event.uid.clone(), body }, lost })
 }
 
 /// The changes of one instance.
@@ -265,7 +330,7 @@ mod tests {
             let changed: Vec<FieldChange> =
                 serde_json::from_value(serde_json::to_value(changed).unwrap()).unwrap();
 
-            let restored = restore(&after, &changed, Answers::Kept).unwrap();
+            let restored = restore(&after, &changed, Answers::Kept).unwrap().event;
 
             assert!(is_same(&restored, &before), "{restored:#?}");
         }
@@ -279,7 +344,7 @@ mod tests {
         let elsewhere = edited(&after, |fields| fields.location = Some("Room 2".to_owned()));
         let again = edited(&after, |fields| fields.title = Some("Again".to_owned()));
 
-        let restored = restore(&elsewhere, &changed, Answers::Kept).unwrap();
+        let restored = restore(&elsewhere, &changed, Answers::Kept).unwrap().event;
 
         let fields = restored.fields().unwrap();
         assert_eq!((fields.title.as_deref(), fields.location.as_deref()), (Some("Weekly"), Some("Room 2")));
@@ -293,7 +358,58 @@ mod tests {
         let after = edited(&before, |fields| fields.attendees[0].status = ParticipationStatus::Accepted);
         let changed = changes(Some(&before), Some(&after));
 
-        assert_eq!(restore(&after, &changed, Answers::Kept), Ok(after.clone()));
-        assert!(is_same(&restore(&after, &changed, Answers::Restored).unwrap(), &before));
+        assert_eq!(restore(&after, &changed, Answers::Kept).unwrap().event, after);
+        assert!(is_same(&restore(&after, &changed, Answers::Restored).unwrap().event, &before));
+    }
+
+    #[test]
+    fn looking_back_over_any_changes_finds_what_was_there() {
+        let excluded = edit::with_instance(&weekly(9), RecurrenceId::Wall(at(30, 9)), None);
+        let overridden = instance_edited(&excluded, |fields| fields.title = Some("Other".to_owned()));
+        // the frame of two instances has no place for the exclusion
+        let mut shortened = overridden.clone();
+        let Body::Series(Series { master: Some(master), .. }) = &mut shortened.body else { panic!() };
+        master.rules = vec![Rule("FREQ=WEEKLY;COUNT=2".to_owned())];
+        master.exclusions.clear();
+        let answered =
+            edited(&shortened, |fields| fields.attendees[0].status = ParticipationStatus::Accepted);
+        let once = Event { uid: Uid::from("a"), body: Body::Single(answered.fields().unwrap().clone()) };
+        let states =
+            [None, Some(excluded), Some(overridden), Some(shortened), Some(answered), Some(once), None];
+        let made = states.windows(2).map(|pair| changes(pair[0].as_ref(), pair[1].as_ref()));
+        let made: Vec<Vec<FieldChange>> =
+            made.map(|made| serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap()).collect();
+
+        let mut state = None;
+        for (made, was) in made.iter().zip(&states).rev() {
+            state = super::before(state.as_ref(), made).unwrap();
+            match (&state, was) {
+                (Some(state), Some(was)) => assert!(is_same(state, was), "{state:#?} {was:#?}"),
+                (state, was) => assert_eq!(state, was),
+            }
+        }
+        assert_eq!(super::before(None, &made[1]), Err(RestoreError::Unknown));
+    }
+
+    #[test]
+    fn both_sides_of_a_conflict_are_mixed_by_field() {
+        let base = weekly(9);
+        let ours =
+            instance_edited(&edited(&base, |fields| fields.title = Some("Ours".to_owned())), |fields| {
+                fields.location = Some("Ours".to_owned());
+            });
+        let theirs = edited(&weekly(10), |fields| {
+            fields.title = Some("Theirs".to_owned());
+            fields.description = Some("Theirs".to_owned());
+        });
+
+        let mix = |atoms: &[Atom]| mixed(&ours, &theirs, |_, atom| atoms.contains(atom)).unwrap().event;
+
+        let mixed = mix(&[Atom::When, Atom::Text]);
+        let fields = mixed.fields().unwrap();
+        assert_eq!((fields.title.as_deref(), fields.description.as_deref()), (Some("Ours"), Some("Theirs")));
+        let (_, moved) = edit::instance(&mixed, &RecurrenceId::Wall(at(9, 10))).unwrap();
+        assert_eq!(moved.location.as_deref(), Some("Ours"), "our override moves with their frame");
+        assert_eq!(mix(&[]), ours);
     }
 }

@@ -1,5 +1,6 @@
 //! One request from the wire to its answer: faults, the handler, the log.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -142,14 +143,17 @@ fn decide(
         return outcome;
     }
     let twist = Twist::of(faults);
+    let is_lost = Cell::new(false);
     let now = shared.clock.now();
     let answer = {
         let mut world = shared.world();
+        let (url, rules) = (shared.url.as_str(), &shared.faults);
         if head.uri.path().starts_with(google::ROOT) {
-            google::answer(&mut world, head, body, (&twist, &shared.url), now)
+            let around = google::Surroundings { twist: &twist, url, faults: rules, is_lost: &is_lost };
+            google::answer(&mut world, head, body, &around, now)
         } else if head.uri.path().starts_with(graph::ROOT) {
             let around =
-                graph::Surroundings { twist: &twist, url: &shared.url, faults: &shared.faults, validated };
+                graph::Surroundings { twist: &twist, url, faults: rules, is_lost: &is_lost, validated };
             graph::answer(&mut world, head, body, &around, now)
         } else if head.uri.path().starts_with("/feeds/") {
             feed::answer(&mut world, head, now)
@@ -157,6 +161,9 @@ fn decide(
             caldav::answer(&mut world, head, body, &twist, now)
         }
     };
+    if is_lost.get() {
+        return Outcome::Cut;
+    }
     afterwards(shared, answer, faults)
 }
 

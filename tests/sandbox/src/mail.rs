@@ -33,6 +33,9 @@ pub struct Mail {
     pub event: String,
     /// The event's title.
     pub subject: String,
+    /// What the sender says with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// All mail since the start or the last `clear`, oldest first.

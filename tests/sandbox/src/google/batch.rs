@@ -1,15 +1,15 @@
 //! Many calls in one request: `multipart/mixed` of `application/http`.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use super::call::Call;
 use super::error::ApiError;
-use super::{Google, one};
+use super::{Google, Surroundings, one};
 use crate::answer::Answer;
 use crate::caldav::xml::write_to;
-use crate::faults::Twist;
+use crate::faults::{Fault, RetryAfter};
 
 /// Most calls of a batch.
 const MOST_CALLS: usize = 50;
@@ -31,7 +31,7 @@ pub(crate) fn answer(
     google: &mut Google,
     head: &Parts,
     body: &[u8],
-    (twist, url): (&Twist, &str),
+    around: &Surroundings<'_>,
     now: i64,
 ) -> Answer {
     let Some(parts) = boundary(&head.headers).and_then(|boundary| parts(body, boundary, &head.headers))
@@ -45,23 +45,44 @@ pub(crate) fn answer(
     let mut text = String::new();
     for part in parts {
         let (path, query) = part.path.split_once('?').unwrap_or((part.path, ""));
-        let answer = match path.split_once("calendar/v3/") {
+        let answer = match path.split_once(super::API) {
             None => ApiError::not_found().answer(),
             Some((_, path)) => {
-                let call = Call::new(
-                    (part.method, path, query),
-                    &part.headers,
-                    part.body.as_bytes(),
-                    (twist, url),
-                    now,
-                );
-                one(google, call)
+                let body = part.body.as_bytes();
+                let place = format!("{}{}{path}", super::ROOT, super::API);
+                let struck = around.faults.strike(part.method, &place, body);
+                if around.cuts(&struck) {
+                    break;
+                }
+                struck.iter().find_map(made).unwrap_or_else(|| {
+                    let (twist, url) = (around.twist, around.url);
+                    let call = Call::new((part.method, path, query), &part.headers, body, (twist, url), now);
+                    one(google, call)
+                })
             }
         };
         push(&mut text, part.id, answer);
     }
     write_to(&mut text, format_args!("--{BOUNDARY}--\r\n"));
     Answer::status(StatusCode::OK).with_body("multipart/mixed; boundary=batch_sandbox", text)
+}
+
+/// What a fault answers in place of a part; others do not apply to parts.
+fn made(fault: &Fault) -> Option<Answer> {
+    match fault {
+        Fault::Status { code, retry_after } => {
+            let answer = ApiError::made(*code, None).answer();
+            Some(match retry_after {
+                Some(RetryAfter::Seconds(seconds) | RetryAfter::DateIn(seconds)) => {
+                    answer.header(RETRY_AFTER, &seconds.to_string())
+                }
+                None => answer,
+            })
+        }
+        Fault::Refused { code, reason } => Some(ApiError::made(*code, Some(reason)).answer()),
+        Fault::Unauthorized => Some(ApiError::unauthorized().answer()),
+        _ => None,
+    }
 }
 
 fn push(text: &mut String, id: Option<&str>, answer: Answer) {

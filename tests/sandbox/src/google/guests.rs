@@ -234,6 +234,7 @@ impl Google {
                 kind,
                 event: text(event, "id").to_owned(),
                 subject: text(event, "summary").to_owned(),
+                comment: None,
             });
         }
     }

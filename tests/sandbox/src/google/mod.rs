@@ -26,6 +26,7 @@ mod token;
 mod watch;
 mod write;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ use error::ApiError;
 
 use crate::answer::Answer;
 use crate::error::SandboxError;
-use crate::faults::Twist;
+use crate::faults::{Fault, Faults, Twist};
 use crate::mail::Mail;
 use crate::oauth::jwt::SigningKey;
 use crate::oauth::tokens::Tokens;
@@ -50,6 +51,9 @@ use crate::world::World;
 
 /// Where everything of Google's is.
 pub(crate) const ROOT: &str = "/google/";
+
+/// Where the Calendar API is, below that.
+const API: &str = "calendar/v3/";
 
 /// What becomes of an asked-for conference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -210,6 +214,29 @@ impl Google {
     }
 }
 
+/// What a request comes with, besides itself.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) twist: &'a Twist,
+    /// Scheme and authority of the sandbox.
+    pub(crate) url: &'a str,
+    /// Strike the parts of a batch.
+    pub(crate) faults: &'a Faults,
+    /// Set where a part has lost the answer of its whole batch.
+    pub(crate) is_lost: &'a Cell<bool>,
+}
+
+impl Surroundings<'_> {
+    /// Whether what strikes a part of a batch ends the batch before it; notes when the whole answer is lost.
+    fn cuts(&self, struck: &[Fault]) -> bool {
+        let is_cut = struck.iter().any(|fault| matches!(fault, Fault::CutBefore));
+        if is_cut || struck.iter().any(|fault| matches!(fault, Fault::AnswerLost)) {
+            self.is_lost.set(true);
+        }
+        is_cut
+    }
+}
+
 /// The account whose access token the request carries.
 pub(crate) fn account_of(world: &World, head: &Parts, now: i64) -> Option<String> {
     let token = call::bearer(&head.headers)?;
@@ -221,14 +248,15 @@ pub(crate) fn answer(
     world: &mut World,
     head: &Parts,
     body: &[u8],
-    (twist, url): (&Twist, &str),
+    around: &Surroundings<'_>,
     now: i64,
 ) -> Answer {
+    let (twist, url) = (around.twist, around.url);
     let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
     let google = &mut world.google;
     let answer = if path == "batch/calendar/v3" || path == "batch" {
-        batch::answer(google, head, body, (twist, url), now)
-    } else if let Some(rest) = path.strip_prefix("calendar/v3/") {
+        batch::answer(google, head, body, around, now)
+    } else if let Some(rest) = path.strip_prefix(API) {
         let query = head.uri.query().unwrap_or_default();
         let call = Call::new((head.method.as_str(), rest, query), &head.headers, body, (twist, url), now);
         one(google, call)

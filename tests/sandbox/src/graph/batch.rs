@@ -76,7 +76,8 @@ pub(crate) fn answer(
         let answer = if has_failed {
             ApiError::new(424, "FailedDependency", "A request that this one depends on has failed.").answer()
         } else {
-            run(graph, head, part, around, now)
+            let Some(answer) = run(graph, head, part, around, now) else { break };
+            answer
         };
         statuses.insert(id.clone(), answer.status.as_u16());
         responses.push(response(&id, answer));
@@ -86,13 +87,14 @@ pub(crate) fn answer(
     Answer::status(StatusCode::OK).with_body(JSON, whole.to_string())
 }
 
+/// `None` where the connection is cut before it.
 fn run(
     graph: &mut Graph,
     head: &Parts,
     part: &Map<String, Value>,
     around: &Surroundings<'_>,
     now: i64,
-) -> Answer {
+) -> Option<Answer> {
     let mut headers = HeaderMap::new();
     if let Some(token) = head.headers.get(AUTHORIZATION) {
         headers.insert(AUTHORIZATION, token.clone());
@@ -110,12 +112,15 @@ fn run(
     let path = address.split('?').next().unwrap_or_default();
     let struck =
         around.faults.strike(&method, &format!("{}{}{path}", super::ROOT, super::API), body.as_bytes());
+    if around.cuts(&struck) {
+        return None;
+    }
     if let Some(answer) = struck.iter().find_map(made) {
-        return answer;
+        return Some(answer);
     }
     let mut call = Call::new((&method, address), &headers, body.as_bytes(), (around.twist, around.url), now);
     call.validated = around.validated;
-    one(graph, call)
+    Some(one(graph, call))
 }
 
 /// What a fault answers in place of a part; others do not apply to parts.

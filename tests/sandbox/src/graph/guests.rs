@@ -172,6 +172,7 @@ impl Graph {
             kind,
             event: stored.id(day).write(super::id::Form::Immutable),
             subject: text(&stored.own(day), "subject").to_owned(),
+            comment: None,
         });
     }
 }

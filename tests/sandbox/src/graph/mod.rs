@@ -30,6 +30,7 @@ mod view;
 mod write;
 mod zones;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ use subscriptions::Subscription;
 
 use crate::answer::Answer;
 use crate::error::SandboxError;
-use crate::faults::{Faults, Twist};
+use crate::faults::{Fault, Faults, Twist};
 use crate::mail::Mail;
 use crate::oauth::jwt::SigningKey;
 use crate::oauth::tokens::Tokens;
@@ -170,8 +171,21 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) url: &'a str,
     /// Strike the parts of a batch.
     pub(crate) faults: &'a Faults,
+    /// Set where a part has lost the answer of its whole batch.
+    pub(crate) is_lost: &'a Cell<bool>,
     /// Addresses that have answered the handshake.
     pub(crate) validated: &'a [String],
+}
+
+impl Surroundings<'_> {
+    /// Whether what strikes a part of a batch ends the batch before it; notes when the whole answer is lost.
+    fn cuts(&self, struck: &[Fault]) -> bool {
+        let is_cut = struck.iter().any(|fault| matches!(fault, Fault::CutBefore));
+        if is_cut || struck.iter().any(|fault| matches!(fault, Fault::AnswerLost)) {
+            self.is_lost.set(true);
+        }
+        is_cut
+    }
 }
 
 /// Sets a field of an object; other values stay as they are.

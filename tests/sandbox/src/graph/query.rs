@@ -101,6 +101,16 @@ impl Filter {
         self.all.is_empty()
     }
 
+    /// Whether an event whose fields are this text can pass: a look-up by property does not read a whole calendar.
+    pub(crate) fn may_admit(&self, own: &str) -> bool {
+        self.all.iter().all(|condition| match condition {
+            Condition::Property { value: Some(value), .. } if value.is_ascii() => {
+                own.contains(value) || value.contains(['"', '\\'])
+            }
+            _ => true,
+        })
+    }
+
     /// Whether an event passes; `own` has what is not shown.
     pub(crate) fn admits(&self, shown: &Map<String, Value>, own: &Map<String, Value>) -> bool {
         self.all.iter().all(|condition| match condition {

@@ -33,7 +33,9 @@ impl Graph {
                 return Err(ApiError::invalid("A new time cannot be proposed with an acceptance."));
             }
             let is_sent = parameter(&sent, "sendResponse").is_none_or(|value| *value != json!(false));
+            let before = self.mails.len();
             self.respond(call, found, (answer, is_sent))?;
+            self.say(before, &sent);
             return Ok(Reply::Empty(202));
         }
         match verb {
@@ -41,7 +43,9 @@ impl Graph {
                 "Your request can't be completed. You need to be an organizer to cancel a meeting.",
             )),
             "cancel" => {
+                let before = self.mails.len();
                 self.drop_event(found, call.now);
+                self.say(before, &sent);
                 Ok(Reply::Empty(202))
             }
             "forward" => {
@@ -50,6 +54,14 @@ impl Graph {
             }
             "dismissReminder" | "snoozeReminder" => Ok(Reply::Empty(200)),
             _ => Err(ApiError::resource_not_found()),
+        }
+    }
+
+    /// Puts the comment of a request into the mails that it has made.
+    fn say(&mut self, before: usize, sent: &Map<String, Value>) {
+        let comment = parameter(sent, "comment").and_then(Value::as_str).filter(|text| !text.is_empty());
+        for mail in self.mails.iter_mut().skip(before) {
+            mail.comment = comment.map(str::to_owned);
         }
     }
 

@@ -99,7 +99,8 @@ fn page<'a>(
         Box::new(items)
     } else {
         Box::new(items.filter(|(stored, day)| {
-            filter.admits(&event::show(stored, *day, &call.prefer), &stored.own(*day))
+            filter.may_admit(&stored.own)
+                && filter.admits(&event::show(stored, *day, &call.prefer), &stored.own(*day))
         }))
     };
     let mut rest = admitted.skip(skipped);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::slice;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,11 +122,18 @@ pub struct Capabilities {
     pub read_batch: usize,
     /// Whether events can be written at all.
     pub writes: bool,
+    /// Most errands in one [`Driver::together`] that save requests; 1 where nothing travels together.
+    #[serde(default = "singly")]
+    pub write_batch: usize,
     /// Whether the server schedules by itself (mails invitations).
     pub schedules: bool,
     /// Whether [`Driver::watch`] works.
     #[serde(default)]
     pub watches: bool,
+}
+
+fn singly() -> usize {
+    1
 }
 
 /// What a complete listing tells about: absence means something only inside it.
@@ -177,6 +185,8 @@ pub struct Write<'a> {
     pub change: Change<'a>,
     /// Whom the provider may mail about it.
     pub notify: Notify,
+    /// What is said to them, where something is called off and the provider can carry it.
+    pub message: Option<&'a str>,
 }
 
 /// What is to be done to an event.
@@ -212,7 +222,45 @@ pub struct Agreed<'a> {
     pub instances: &'a BTreeMap<RecurrenceId, InstanceRef>,
 }
 
-/// What came of a write.
+/// One thing among several that are done together; each is about another event.
+#[derive(Debug, Clone, Copy)]
+pub enum Errand<'a> {
+    /// The object is read before it is written again: an earlier attempt may have been applied.
+    Look(&'a CalendarRef, &'a ProviderId),
+    /// It is written, as by [`Driver::write`].
+    Write(&'a CalendarRef, Write<'a>),
+}
+
+impl<'a> Errand<'a> {
+    /// In which calendar.
+    pub fn calendar(&self) -> &'a CalendarRef {
+        match self {
+            Self::Look(calendar, _) | Self::Write(calendar, _) => calendar,
+        }
+    }
+
+    /// Runs it by itself.
+    ///
+    /// # Errors
+    /// As [`Driver::read`] and [`Driver::write`], and [`FailureClass::Transient`] for what cannot be read.
+    pub(crate) async fn run<D: Driver + ?Sized>(&self, driver: &D) -> Result<Written, DriverError> {
+        match self {
+            Self::Write(calendar, write) => driver.write(calendar, write).await,
+            Self::Look(calendar, id) => match driver.read(calendar, slice::from_ref(*id)).await?.pop() {
+                // Under its own name by now, where it was asked for by ours.
+                Some(RemoteChange::Upsert(remote)) => Ok(Written::Held(remote)),
+                Some(RemoteChange::Removed { .. }) => Ok(Written::Gone),
+                _ => {
+                    let reason = "the event cannot be read at present".to_owned();
+                    let problem = Problem::UnreadableAnswer { reason };
+                    Err(DriverError::new("read an event", FailureClass::Transient, problem))
+                }
+            },
+        }
+    }
+}
+
+/// What came of a write, or a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// The object as the provider holds it after the write, whole: what both sides agree on from now on.
@@ -344,6 +392,17 @@ pub trait Driver: Send + Sync + fmt::Debug {
         Err(DriverError::new("write an event", FailureClass::Permanent, Problem::Unsupported { action }))
     }
 
+    /// Runs several errands, each as it would be run by itself; what came of each, in their order. Where the provider
+    /// takes batches, they travel together: what one is refused says nothing about the others, and the loss of an
+    /// answer leaves all of them in doubt.
+    async fn together(&self, errands: &[Errand<'_>]) -> Vec<Result<Written, DriverError>> {
+        let mut answers = Vec::with_capacity(errands.len());
+        for errand in errands {
+            answers.push(errand.run(self).await);
+        }
+        answers
+    }
+
     /// Asks to be told when the calendar changes. With `renew`, that watch is prolonged where the provider can do
     /// so (the answer then has its id), else a second one is begun and the first one stays for the caller to stop:
     /// the two overlap.
@@ -399,6 +458,12 @@ impl DriverError {
     pub fn of_project(mut self) -> Self {
         self.scope = Scope::Project;
         self
+    }
+
+    /// The same for somebody else whom it meets as well. What the layer below said is told once.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        Self { scope: self.scope, ..Self::new(self.operation, self.class, self.problem.clone()) }
     }
 
     /// The same with what the layer below said.

@@ -7,6 +7,7 @@
 pub mod caldav;
 pub mod driver;
 pub mod feed;
+mod gather;
 pub mod google;
 pub mod graph;
 mod html;

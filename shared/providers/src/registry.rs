@@ -16,13 +16,13 @@ use crate::caldav::services::{DnsServices, Services};
 use crate::driver::{Account, Driver, DriverError, Problem};
 use crate::feed::driver::FeedDriver;
 use crate::google::driver::GoogleDriver;
-use crate::graph;
 use crate::graph::driver::GraphDriver;
 use crate::http::auth::SchemeMemory;
 use crate::http::{BuildError, HttpClient, HttpSettings};
 use crate::limit::Budgets;
 use crate::oauth::short;
 use crate::surroundings::{Endpoints, Surroundings};
+use crate::{google, graph};
 
 const OPEN: &str = "open the account";
 
@@ -136,7 +136,10 @@ pub fn unsayable(kind: ProviderKind, before: Option<&Event>, after: &Event) -> O
         ProviderKind::Microsoft => {
             graph::unsayable(before, after).map(|what| format!("This provider cannot {what}."))
         }
-        ProviderKind::Google | ProviderKind::Caldav | ProviderKind::Feed => None,
+        ProviderKind::Google => {
+            google::unsayable(before, after).map(|what| format!("This provider cannot {what}."))
+        }
+        ProviderKind::Caldav | ProviderKind::Feed => None,
     }
 }
 

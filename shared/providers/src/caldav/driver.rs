@@ -89,6 +89,7 @@ impl Driver for CaldavDriver {
             reads_singly: true,
             read_batch: READ_BATCH,
             writes: false,
+            write_batch: 1,
             schedules: false,
             watches: false,
         })

@@ -14,7 +14,7 @@ use crate::http::session::Crossing;
 
 const PROBE: Attempt = Attempt { operation: "probe the server", action: "look at this calendar" };
 /// Ids in one multiget. Servers refuse more than some thousands of events in one answer, and overrides count.
-pub(super) const READ_BATCH: usize = 100;
+pub(super) const READ_BATCH: usize = 250;
 /// A token that no server has given out.
 const FOREIGN_TOKEN: &str = "http://example.com/ns/sync/never-given-out";
 
@@ -59,6 +59,7 @@ pub(super) async fn run(
             reads_singly: true,
             read_batch: READ_BATCH,
             writes: calendars.iter().any(|found| found.calendar.access == Access::Write),
+            write_batch: 1,
             schedules,
             watches: false,
         },

@@ -120,7 +120,8 @@ impl AsyncRead for Source {
 
 fn without_controls(chunk: Bytes) -> Bytes {
     let is_forbidden = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
-    if chunk.iter().any(is_forbidden) {
+    // to the end without a look in between, which is many bytes at once
+    if chunk.iter().fold(false, |found, byte| found | is_forbidden(byte)) {
         chunk.iter().copied().filter(|byte| !is_forbidden(byte)).collect()
     } else {
         chunk

@@ -175,6 +175,7 @@ impl Driver for FeedDriver {
             reads_singly: false,
             read_batch: 1,
             writes: false,
+            write_batch: 1,
             schedules: false,
             watches: false,
         }

@@ -1,27 +1,29 @@
 //! A Google account behind the trait.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Member, ProviderId, RemoteCalendar, RemoteChange};
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::batch;
 use super::cursor::GoogleCursor;
-use super::exchange::{self, Exchange, Reply};
+use super::exchange::{self, Batches, Exchange, Reply};
 use super::normalise::{self, Setting};
 use super::reading::Reader;
 use super::request::Api;
 use super::wire;
-use super::writing::Writer;
+use super::writing::{WRITE, Writer};
 use crate::caldav::error::Attempt;
 use crate::driver::{
-    Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, Finding, ListingMode,
-    Next, ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
+    Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, Errand, Finding,
+    ListingMode, Next, ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
@@ -44,7 +46,7 @@ pub struct GoogleDriver {
     exchange: Exchange,
     api: Api,
     /// What this driver has learnt of calendars; single events do not say it.
-    settings: Mutex<HashMap<ProviderId, Setting>>,
+    settings: Arc<Mutex<HashMap<ProviderId, Setting>>>,
 }
 
 /// Which event an item of a listing by time is.
@@ -71,9 +73,13 @@ impl GoogleDriver {
         );
         let session = Session::new(surroundings.client.clone(), &base, authenticator).metered(meter);
         Self {
-            exchange: Exchange { session, clock: surroundings.clock.clone() },
+            exchange: Exchange {
+                session: Arc::new(session),
+                clock: surroundings.clock.clone(),
+                gather: None,
+            },
             api: Api { base },
-            settings: Mutex::new(HashMap::new()),
+            settings: Arc::default(),
         }
     }
 
@@ -128,6 +134,7 @@ impl Driver for GoogleDriver {
             reads_singly: true,
             read_batch: READ_BATCH,
             writes: true,
+            write_batch: batch::MOST,
             schedules: true,
             watches: true,
         }
@@ -260,6 +267,20 @@ impl Driver for GoogleDriver {
             None => self.look_at(calendar).await?,
         };
         Writer { reader: self.reader(calendar, &setting) }.write(write).await
+    }
+
+    async fn together(&self, errands: &[Errand<'_>]) -> Vec<Result<Written, DriverError>> {
+        for errand in errands {
+            if self.known_setting(errand.calendar()).is_none() {
+                // Asked once, not by each. One that is out of reach is the failure of its own errands.
+                drop(self.look_at(errand.calendar()).await);
+            }
+        }
+        let gather = Arc::default();
+        let exchange = self.exchange.gathering(&gather);
+        let gathering = Self { exchange, api: self.api.clone(), settings: Arc::clone(&self.settings) };
+        let carrier = Batches { exchange: &self.exchange, api: &self.api, attempt: WRITE };
+        gather.run(&carrier, errands.iter().map(|errand| errand.run(&gathering).boxed()).collect()).await
     }
 
     /// Google cannot prolong a channel: each call begins a new one.

@@ -4,7 +4,7 @@
 //! [`normalise`] and [`fields`]; refusals become classes in [`error`], cursors are written in [`cursor`], and
 //! pushes are read by [`notification`]. The way back, from our nouns to what is sent, is [`render`] with [`times`] and
 //! [`guests`]; what becomes of the instances of a series is decided in [`instances`]. All of that is pure.
-//! [`exchange`] sends, [`reading`] says in which order events are read singly, [`writing`] and [`series`] in which
+//! [`exchange`] sends, several at once by [`batch`]; [`reading`] says in which order events are read singly, [`writing`] and [`series`] in which
 //! order they are written, and [`driver`] puts it behind the trait.
 //!
 //! Masters and the instances that depart from them are objects of their own here (`singleEvents=false`): an
@@ -13,6 +13,7 @@
 pub mod driver;
 pub mod notification;
 
+mod batch;
 mod cursor;
 mod error;
 mod exchange;
@@ -28,3 +29,12 @@ mod series;
 mod times;
 mod wire;
 mod writing;
+
+use calfleet_domain::model::Event;
+
+/// What Google cannot be told of an event that says `before` and shall say `after`, with what to do instead; completes
+/// "this provider cannot …".
+pub(crate) fn unsayable(before: Option<&Event>, after: &Event) -> Option<String> {
+    let what = render::check(before, after).err()?;
+    Some(format!("{what}; choose a simpler recurrence, or make several events"))
+}

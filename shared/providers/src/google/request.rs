@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::batch;
 use super::cursor::GoogleCursor;
 use super::render::Body;
 use crate::driver::{DriverError, Problem, Watch, WatchRequest};
@@ -75,6 +76,20 @@ impl Api {
             url.query_pairs_mut().append_pair("pageToken", page);
         }
         get(operation, &url)
+    }
+
+    /// Many calls as one ("Batch").
+    pub(super) fn batch(
+        &self,
+        operation: &'static str,
+        parts: &[Request<Bytes>],
+    ) -> Result<Request<Bytes>, DriverError> {
+        let url = self.base.join("../../batch/calendar/v3").map_err(|_| unbuilt(operation))?;
+        let (kind, body) = batch::body(parts);
+        let mut request = build(operation, Method::POST, &url, body)?;
+        let kind = HeaderValue::try_from(kind).map_err(|_| unbuilt(operation))?;
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(request)
     }
 
     /// `calendarList.get`.
@@ -317,10 +332,12 @@ fn build(
         .uri(url.as_str())
         .header(ACCEPT, HeaderValue::from_static("application/json"))
         .body(body);
-    request.map_err(|error| {
-        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
-        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
-    })
+    request.map_err(|error| unbuilt(operation).caused_by(error))
+}
+
+fn unbuilt(operation: &'static str) -> DriverError {
+    let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
+    DriverError::new(operation, FailureClass::Permanent, problem)
 }
 
 #[cfg(test)]

@@ -24,6 +24,15 @@ pub(super) fn span(fields: &Fields, calendar: Option<Tz>) -> (Value, Value) {
     (moment(&named(&fields.start, calendar)), moment(&named(&end, calendar)))
 }
 
+/// Whether Google has words for when a series takes place.
+pub(super) fn check(master: &Master) -> Result<(), Unsayable> {
+    if matches!(master.fields.start.zone(), Some(Zone::Custom(_))) {
+        return Err(Unsayable::CustomZone);
+    }
+    // It refuses `RDATE;VALUE=PERIOD`.
+    if master.additions.values().any(Option::is_some) { Err(Unsayable::Periods) } else { Ok(()) }
+}
+
 /// The lines of a series, with its cancelled instances among the exclusions; lines of `held` that we do not model stay.
 pub(super) fn recurrence(
     series: &Series,
@@ -31,9 +40,7 @@ pub(super) fn recurrence(
     held: &[Value],
     calendar: Option<Tz>,
 ) -> Result<Vec<Value>, Unsayable> {
-    if matches!(master.fields.start.zone(), Some(Zone::Custom(_))) {
-        return Err(Unsayable::CustomZone);
-    }
+    check(master)?;
     let start = named(&master.fields.start, calendar);
     let mut written = master.clone();
     for rule in &mut written.rules {

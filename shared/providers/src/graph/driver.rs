@@ -1,27 +1,28 @@
 //! A Microsoft account behind the trait.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Member, ProviderId, RemoteCalendar, RemoteChange};
+use futures_util::FutureExt as _;
 use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::cursor::{GraphCursor, Horizon, Window};
-use super::exchange::{self, Exchange, Reply};
+use super::exchange::{self, Batches, Exchange, Reply};
 use super::normalise::{self, Item, Setting};
 use super::reading::{BATCH, Found, Reader};
 use super::request::{Api, Form};
 use super::wire::{self, EventKind};
-use super::writing::Writer;
+use super::writing::{WRITE, Writer};
 use super::{fields, times};
 use crate::caldav::error::Attempt;
 use crate::driver::{
-    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, Finding, ListingMode, Next,
+    Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, Errand, Finding, ListingMode, Next,
     ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
 };
 use crate::http::auth::Authenticator;
@@ -44,7 +45,7 @@ pub struct GraphDriver {
     exchange: Exchange,
     api: Api,
     horizon: Horizon,
-    learnt: Mutex<Learnt>,
+    learnt: Arc<Mutex<Learnt>>,
 }
 
 /// What a driver has learnt since it was opened; all of it can be asked again.
@@ -60,6 +61,7 @@ impl GraphDriver {
     /// Opens an account. Nothing is sent yet. Where Microsoft is say the surroundings, not the account.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
         let base = surroundings.endpoints.microsoft.clone();
+        let meter = surroundings.budgets.meter(&account);
         let authenticator = Authenticator::new(
             &base,
             account.authentication,
@@ -68,15 +70,19 @@ impl GraphDriver {
             &surroundings.schemes,
             surroundings.rng.clone(),
         );
-        let session = Session::new(surroundings.client.clone(), &base, authenticator);
+        let session = Session::new(surroundings.client.clone(), &base, authenticator).metered(meter);
         Self {
-            exchange: Exchange { session, clock: surroundings.clock.clone() },
+            exchange: Exchange {
+                session: Arc::new(session),
+                clock: surroundings.clock.clone(),
+                gather: None,
+            },
             api: Api { base },
             horizon: Horizon {
                 past: surroundings.endpoints.window_past,
                 future: surroundings.endpoints.window_future,
             },
-            learnt: Mutex::default(),
+            learnt: Arc::default(),
         }
     }
 
@@ -213,6 +219,7 @@ impl Driver for GraphDriver {
             reads_singly: true,
             read_batch: BATCH,
             writes: true,
+            write_batch: BATCH,
             schedules: true,
             watches: true,
         }
@@ -360,8 +367,23 @@ impl Driver for GraphDriver {
             Some(setting) => setting,
             None => self.look_at(calendar).await?,
         };
-        let (reader, notify) = (self.reader(calendar)?, write.notify);
-        Writer { reader, setting: &setting, notify }.write(write).await
+        let (reader, notify, message) = (self.reader(calendar)?, write.notify, write.message);
+        Writer { reader, setting: &setting, notify, message }.write(write).await
+    }
+
+    async fn together(&self, errands: &[Errand<'_>]) -> Vec<Result<Written, DriverError>> {
+        for errand in errands {
+            if self.known_setting(errand.calendar()).is_none() {
+                // Asked once, not by each. One that is out of reach is the failure of its own errands.
+                drop(self.look_at(errand.calendar()).await);
+            }
+        }
+        let gather = Arc::default();
+        let exchange = self.exchange.gathering(&gather);
+        let (api, learnt) = (self.api.clone(), Arc::clone(&self.learnt));
+        let gathering = Self { exchange, api, horizon: self.horizon, learnt };
+        let carrier = Batches { exchange: &self.exchange, api: &self.api, attempt: WRITE };
+        gather.run(&carrier, errands.iter().map(|errand| errand.run(&gathering).boxed()).collect()).await
     }
 
     /// A subscription is prolonged as long as Graph still knows it.

@@ -22,7 +22,7 @@ use chrono_tz::Tz;
 use super::cursor::Window;
 use super::render::{self, Answer, Reach, Unsayable};
 use super::writing::{Held, Writer, changed_meanwhile, nameless, series_of, unsayable};
-use super::{normalise, wire};
+use super::{guests, normalise, wire};
 use crate::driver::{Agreed, DriverError, Problem, Written};
 use crate::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
 
@@ -52,7 +52,7 @@ impl Writer<'_> {
         after: &Event,
     ) -> Result<Written, DriverError> {
         let there = self.grasp(id, held).await?;
-        let body =
+        let mut body =
             render::object_changes((held.event, after), &there.raw, self.setting).map_err(unsayable)?;
         let answer = self.answer_of(&there.raw, (held.event, after))?;
         let zone = self.setting.zone;
@@ -78,6 +78,10 @@ impl Writer<'_> {
                 return Err(changed_meanwhile());
             }
         }
+        self.check_silence(&there.raw, &body)?;
+        // The first guests come last: each step before would mail them.
+        let are_first = departs(&after) && !guests::is_any(&there.raw);
+        let first_guests = if are_first { body.remove("attendees") } else { None };
         if !body.is_empty() {
             self.patch(id, &there, &body).await?;
             if after.master.is_some() && !keys.is_empty() {
@@ -87,6 +91,12 @@ impl Writer<'_> {
         if moves {
             let alive = known.iter().filter(|(_, object)| object.fields.is_some());
             keys.extend(alive.map(|(key, _)| *key));
+        }
+        if let Some(guests) = first_guests {
+            self.steps(id, &without_guests(&after), &keys, &known).await?;
+            let there = self.read_now(id).await?;
+            self.patch(id, &there, &[("attendees".to_owned(), guests)].into_iter().collect()).await?;
+            known = objects(&self.whole(id).await?, &after);
         }
         if after.master.is_some() {
             self.steps(id, &after, &keys, &known).await?;
@@ -306,6 +316,24 @@ fn objects(there: &RemoteEvent, series: &Series) -> Objects {
 fn cancelled(series: &Series) -> BTreeSet<RecurrenceId> {
     let over = series.overrides.iter().filter(|(_, over)| **over == Override::Cancelled).map(|(key, _)| *key);
     over.chain(series.master.iter().flat_map(|master| &master.exclusions).copied()).collect()
+}
+
+/// Whether instances have to be written besides the master.
+pub(super) fn departs(series: &Series) -> bool {
+    !changed(series).is_empty() || !cancelled(series).is_empty()
+}
+
+/// The same series, to which nobody is invited.
+pub(super) fn without_guests(series: &Series) -> Series {
+    let mut bare = series.clone();
+    let changed = bare.overrides.values_mut().filter_map(|over| match over {
+        Override::Changed(fields) => Some(&mut **fields),
+        Override::Cancelled => None,
+    });
+    for fields in bare.master.iter_mut().map(|master| &mut master.fields).chain(changed) {
+        fields.attendees.clear();
+    }
+    bare
 }
 
 /// What is known of a series that is out of sight.

@@ -20,6 +20,7 @@ use super::normalise::{self, Setting};
 use super::reading::Reader;
 use super::render::{self, Answer, Body, Reach, Unsayable};
 use super::request::Form;
+use super::series::{departs, without_guests};
 use super::wire::{self, EventKind};
 use crate::caldav::error::Attempt;
 use crate::driver::{Agreed, Change, DriverError, Problem, Write, Written};
@@ -35,6 +36,8 @@ pub(super) struct Writer<'d> {
     pub(super) setting: &'d Setting,
     /// Whom Graph may mail about the write.
     pub(super) notify: Notify,
+    /// What is said to them where something is called off.
+    pub(super) message: Option<&'d str>,
 }
 
 /// An object that is written over, as Graph holds it.
@@ -99,8 +102,13 @@ impl Writer<'_> {
     }
 
     async fn create(&self, transaction: Uuid, event: &Event) -> Result<Written, DriverError> {
-        let body = render::new_event(transaction, event, self.setting).map_err(unsayable)?;
+        let mut body = render::new_event(transaction, event, self.setting).map_err(unsayable)?;
         self.check_silence(&Body::new(), &body)?;
+        // Guests would be mailed about each of the instances that depart from the series afterwards.
+        let bare = series_of(event).filter(|series| departs(series)).map(without_guests);
+        if bare.is_some() {
+            body.remove("attendees");
+        }
         let Reader { exchange, api, calendar, .. } = self.reader;
         let request = api.create_event(WRITE.operation, calendar, &body)?;
         let made = match exchange.ask(WRITE, request).await? {
@@ -110,10 +118,13 @@ impl Writer<'_> {
             }
             Reply::Refused(refused) => return Err(exchange.refusal(WRITE, &refused)),
         };
-        match (written(made)?, series_of(event)) {
-            (Written::Held(made), Some(series)) => self.complete(*made, series).await,
-            (made, _) => Ok(made),
-        }
+        let made = match (written(made)?, bare.as_ref().or_else(|| series_of(event))) {
+            (Written::Held(made), Some(series)) => self.complete(*made, series).await?,
+            (made, _) => return Ok(made),
+        };
+        let (Written::Held(there), true) = (&made, bare.is_some()) else { return Ok(made) };
+        let after = Event { uid: there.event.uid.clone(), body: event.body.clone() };
+        self.update_series(&there.provider_id, agreed(there), &after).await
     }
 
     /// What became of an earlier attempt, as it is now.
@@ -245,7 +256,7 @@ impl Writer<'_> {
     pub(super) async fn remove(&self, id: &ProviderId, there: &Held) -> Result<(), DriverError> {
         let Reader { exchange, api, calendar, .. } = self.reader;
         if self.tells_organizer(&there.raw) {
-            let answer = Answer { verb: "decline", comment: None };
+            let answer = Answer { verb: "decline", comment: self.message.map(str::to_owned) };
             self.respond(id, &answer, Some(&there.revision)).await?;
             // Graph takes it out of the calendar with that.
             return match self.one(id).await? {
@@ -254,7 +265,16 @@ impl Writer<'_> {
             };
         }
         self.check_silence(&there.raw, &Body::new())?;
-        let request = api.delete_event(WRITE.operation, calendar, (id.as_str(), &there.revision))?;
+        let request = match self.message.filter(|_| render::mails(&there.raw, &Body::new(), self.setting)) {
+            Some(message) => {
+                // `cancel` knows no condition
+                if self.read_now(id).await?.revision != there.revision {
+                    return Err(changed_meanwhile());
+                }
+                api.cancel_event(WRITE.operation, calendar, id.as_str(), message)?
+            }
+            None => api.delete_event(WRITE.operation, calendar, (id.as_str(), &there.revision))?,
+        };
         match exchange.ask(WRITE, request).await? {
             Reply::Body(_) => Ok(()),
             Reply::Refused(refused) if is_absent(&refused) => self.check_calendar().await,
@@ -273,7 +293,7 @@ impl Writer<'_> {
     }
 
     /// What would mail, and must not, is not sent.
-    fn check_silence(&self, raw: &Body, body: &Body) -> Result<(), DriverError> {
+    pub(super) fn check_silence(&self, raw: &Body, body: &Body) -> Result<(), DriverError> {
         match self.notify {
             Notify::None if render::mails(raw, body, self.setting) => Err(unsayable(Unsayable::Silence)),
             Notify::External if render::mails(raw, body, self.setting) => Err(unsayable(Unsayable::Choice)),
@@ -336,6 +356,16 @@ impl Writer<'_> {
     async fn check_calendar(&self) -> Result<(), DriverError> {
         let request = self.reader.api.get_calendar(WRITE.operation, self.reader.calendar)?;
         self.reader.exchange.fetch(WRITE, request).await.map(drop)
+    }
+}
+
+/// An object just read, for what it was agreed on.
+fn agreed(there: &RemoteEvent) -> Agreed<'_> {
+    Agreed {
+        event: &there.event,
+        revision: there.revision.as_ref(),
+        raw: there.raw.as_deref(),
+        instances: &there.instances,
     }
 }
 

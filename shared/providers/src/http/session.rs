@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
 use http::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
-use http::{Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use url::{Origin, Url};
 
 use super::auth::{AfterChallenge, Authenticator};
@@ -193,6 +193,15 @@ impl Session {
         let mut answer = self.client.send(operation, request, allowance).await?;
         answer.body.hold(pass);
         Ok(answer)
+    }
+
+    /// How many requests of these methods, the first ones, may travel as one: each of them costs what it would by
+    /// itself. At least one.
+    ///
+    /// # Errors
+    /// [`FailureClass::Throttled`] when not even one may: nothing was sent.
+    pub async fn admitted(&self, operation: &'static str, methods: &[Method]) -> Result<usize, DriverError> {
+        self.meter.admitted(operation, methods).await
     }
 
     /// Blocks the budget that a refusal speaks of: whoever reads a provider's refusals shows them here.

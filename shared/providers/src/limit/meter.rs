@@ -123,6 +123,29 @@ impl Meter {
         Ok(pass)
     }
 
+    /// Waits for the permission to send requests of these methods as one, which takes a pass itself; how many, the
+    /// first ones, are permitted within a second. At least one.
+    ///
+    /// # Errors
+    /// As [`Meter::admit`].
+    pub async fn admitted(&self, operation: &'static str, methods: &[Method]) -> Result<usize, DriverError> {
+        let Some(limited) = &self.limited else { return Ok(methods.len()) };
+        let begun = limited.shared.clock.now();
+        // What carries them costs as much as the cheapest.
+        let mut paid = 1;
+        for (place, method) in methods.iter().enumerate() {
+            let price = limited.price(method).saturating_sub(std::mem::take(&mut paid));
+            let is_late = limited.shared.clock.now().since(begun) >= PATIENCE;
+            match if price > 0 { limited.admit(operation, price).await } else { Ok(()) } {
+                Ok(()) if is_late => return Ok(place + 1),
+                Ok(()) => {}
+                Err(error) if place == 0 => return Err(error),
+                Err(_) => return Ok(place),
+            }
+        }
+        Ok(methods.len())
+    }
+
     /// The provider has said that it was asked too often: nobody of the fleet asks it out of that budget before
     /// `retry_after` is over.
     pub async fn refused(&self, scope: Scope, retry_after: Option<Duration>) {

@@ -4,6 +4,8 @@
 //! no DTD, bounded depth, number of elements and length of text ([`super::source`] has made it text that XML
 //! allows). An answer counts as complete only when its root element was closed.
 
+use std::borrow::Cow;
+
 use quick_xml::Error as QuickError;
 use quick_xml::errors::{IllFormedError, SyntaxError};
 use quick_xml::events::{BytesStart, Event};
@@ -100,10 +102,12 @@ impl Multistatus {
             if self.is_closed {
                 return Ok(None);
             }
-            self.buffer.clear();
-            let event = self.reader.read_resolved_event_into_async(&mut self.buffer).await;
+            // beside, so that a text can be taken from it as it stands
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.clear();
+            let event = self.reader.read_resolved_event_into_async(&mut buffer).await;
             let step = match event {
-                Ok((namespace, event)) => Step::of(&namespace, &event)?,
+                Ok((namespace, event)) => Step::of(&namespace, event)?,
                 Err(error) => {
                     return Err(match self.reader.get_mut().take_error() {
                         Some(cause) => XmlError::Body(Box::new(cause)),
@@ -111,13 +115,15 @@ impl Multistatus {
                     });
                 }
             };
-            if let Some(part) = self.take(step)? {
+            let part = self.take(step)?;
+            self.buffer = buffer;
+            if let Some(part) = part {
                 return Ok(Some(part));
             }
         }
     }
 
-    fn take(&mut self, step: Step) -> Result<Option<Part>, XmlError> {
+    fn take(&mut self, step: Step<'_>) -> Result<Option<Part>, XmlError> {
         match step {
             Step::Open(element) => self.open(element)?,
             Step::Close => return self.close(),
@@ -291,38 +297,38 @@ impl Multistatus {
     }
 }
 
-/// What one event of the reader means, without its borrows.
-enum Step {
+/// What one event of the reader means.
+enum Step<'e> {
     Open(Element),
     Component(String),
     Leaf(Element, Option<String>),
     Close,
-    Text(String),
+    Text(Cow<'e, str>),
     Skip,
     End,
 }
 
-impl Step {
-    fn of(namespace: &ResolveResult<'_>, event: &Event<'_>) -> Result<Self, XmlError> {
+impl<'e> Step<'e> {
+    fn of(namespace: &ResolveResult<'_>, event: Event<'e>) -> Result<Self, XmlError> {
         Ok(match event {
-            Event::Start(start) => match (element_of(namespace, start), component_name(start)) {
+            Event::Start(start) => match (element_of(namespace, &start), component_name(&start)) {
                 (Element::Component, Some(name)) => Self::Component(name),
                 (element, _) => Self::Open(element),
             },
             Event::Empty(start) => {
-                let element = element_of(namespace, start);
-                let name = (element == Element::Component).then(|| component_name(start)).flatten();
+                let element = element_of(namespace, &start);
+                let name = (element == Element::Component).then(|| component_name(&start)).flatten();
                 Self::Leaf(element, name)
             }
             Event::End(_) => Self::Close,
-            Event::Text(text) => Self::Text(text.as_ref().to_owned()),
-            Event::CData(text) => Self::Text(text.as_ref().to_owned()),
+            Event::Text(text) => Self::Text(text.into_inner()),
+            Event::CData(text) => Self::Text(text.into_inner()),
             Event::GeneralRef(reference) => match reference.resolve_char_ref() {
                 Ok(Some(character)) if character >= ' ' || matches!(character, '\t' | '\n' | '\r') => {
-                    Self::Text(character.to_string())
+                    Self::Text(Cow::Owned(character.to_string()))
                 }
                 Ok(Some(_)) => Self::Skip,
-                _ => Self::Text(named_entity(reference.as_ref())?.to_owned()),
+                _ => Self::Text(Cow::Borrowed(named_entity(reference.as_ref())?)),
             },
             Event::DocType(declaration) => {
                 let name = declaration.as_ref().trim_start();

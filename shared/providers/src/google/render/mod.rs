@@ -34,6 +34,8 @@ const MOST_MINUTES: i64 = 40_320;
 pub(super) enum Unsayable {
     #[error("repeat an event in a time zone with rules of its own")]
     CustomZone,
+    #[error("add dates of a length of their own to a series")]
+    Periods,
     #[error("change the guests of an event whose guests it shows only in part")]
     PartOfGuests,
     #[error("make instances of a series without the series")]
@@ -76,6 +78,15 @@ impl Reach {
                 matches!(atom, Atom::Reminders | Atom::Color | Atom::Visibility | Atom::Status)
             }
         }
+    }
+}
+
+/// Whether there is anything in the frame of a series that cannot be said, and was not said before.
+pub(super) fn check(before: Option<&Event>, after: &Event) -> Result<(), Unsayable> {
+    let Some((_, Some((_, master)))) = face(after) else { return Ok(()) };
+    match before.and_then(face) {
+        Some((_, Some((_, old)))) if has_same_frame(old, master) => Ok(()),
+        _ => times::check(master),
     }
 }
 

@@ -39,6 +39,10 @@ mod m20261121_133000_remember_clients;
 mod m20261121_134000_allow_service_accounts;
 mod m20261121_160000_create_app_keys;
 mod m20261121_170000_time_rechecks;
+mod m20261121_180000_index_imports;
+mod m20261121_181000_create_requests;
+mod m20261121_182000_gate_writes;
+mod m20261121_183000_carry_messages;
 
 use std::error::Error;
 
@@ -87,6 +91,10 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_134000_allow_service_accounts::Migration),
             Box::new(m20261121_160000_create_app_keys::Migration),
             Box::new(m20261121_170000_time_rechecks::Migration),
+            Box::new(m20261121_180000_index_imports::Migration),
+            Box::new(m20261121_181000_create_requests::Migration),
+            Box::new(m20261121_182000_gate_writes::Migration),
+            Box::new(m20261121_183000_carry_messages::Migration),
         ]
     }
 }

@@ -4,6 +4,8 @@
 //! it is due, what went wrong, when it was last proven fresh. The row is written in the transaction that applies
 //! what it stands for, never before.
 
+use std::time::Duration;
+
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, ConnectionId, Listing, ProviderId, SyncToken};
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,38 @@ pub struct CalendarSync {
     pub items_done: i64,
     /// A sweep that waits for a second opinion.
     pub sweep: Option<SweepInDoubt>,
+}
+
+/// How a calendar's next listing is made, and why so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextListing {
+    /// The one that was broken off goes on.
+    Resumed,
+    /// What changed since the last.
+    Delta,
+    /// Everything, for the first time.
+    First,
+    /// Everything: the cursor is dead, or a person asked for it.
+    Required,
+    /// Everything: the last comparison of everything is long enough ago, or the provider gives no cursor.
+    Due,
+}
+
+impl CalendarSync {
+    /// How the next listing is made; everything is compared every `full_every`.
+    pub fn next_listing(&self, full_every: Duration, now: Timestamp) -> NextListing {
+        if self.phase == Phase::Fetching || self.phase == Phase::Listing && self.page_token.is_some() {
+            return NextListing::Resumed;
+        }
+        let is_due = self.full_at.is_none_or(|at| at.plus(full_every) <= now);
+        match &self.sync_token {
+            _ if self.fresh_at.is_none() => NextListing::First,
+            _ if self.requires_full => NextListing::Required,
+            Some(_) if !is_due => NextListing::Delta,
+            _ => NextListing::Due,
+        }
+    }
 }
 
 /// A calendar that takes part in syncs, with how far it has come.

@@ -28,7 +28,7 @@ pub struct Conflict {
     pub opened_at: Timestamp,
     /// When it was decided; `None` while it is open.
     pub resolved_at: Option<Timestamp>,
-    /// How: `ours`, `theirs`, or `newer` where a later conflict took its place.
+    /// How: `ours`, `theirs`, `mixed`, or `newer` where a later conflict took its place.
     pub resolved_by: Option<String>,
 }
 

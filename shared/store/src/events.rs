@@ -94,7 +94,8 @@ pub struct Known {
     pub span_end: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "e.id, e.organization_id, e.connection_id, e.calendar_id, e.meeting_id, e.provider_id,
+pub(crate) const COLUMNS: &str =
+    "e.id, e.organization_id, e.connection_id, e.calendar_id, e.meeting_id, e.provider_id,
     e.body, e.base, e.version, e.revision, e.role, e.detail, e.state, e.problem, e.lock_version, e.recheck_at,
     e.edited_at, e.settled_at, e.created_at, e.updated_at,
     EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id AND o.state = 'pending' AND o.sent_at IS NOT NULL)
@@ -308,45 +309,6 @@ pub async fn count(tx: &Tx, calendar: CalendarId) -> Result<EventCounts, StoreEr
     Ok(EventCounts { live: number("live")?, unreadable: number("unreadable")?, missing: number("missing")? })
 }
 
-/// A copy that the provider holds and that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnreadableCopy {
-    /// The copy.
-    pub id: EventId,
-    /// Its calendar.
-    pub calendar_id: CalendarId,
-    /// The provider's id.
-    pub provider_id: ProviderId,
-    /// Why it cannot be read.
-    pub problem: String,
-}
-
-/// At most `limit` of the connection's copies that cannot be read, oldest first.
-///
-/// # Errors
-/// When the database fails.
-pub async fn unreadable(
-    tx: &Tx,
-    connection: ConnectionId,
-    limit: u32,
-) -> Result<Vec<UnreadableCopy>, StoreError> {
-    const OPERATION: &str = "list the unreadable events of a connection";
-    let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT id, calendar_id, provider_id, problem FROM events
-         WHERE organization_id = $1 AND connection_id = $2 AND state = 0 AND problem IS NOT NULL
-         ORDER BY id LIMIT $3";
-    let rows = tx.all(OPERATION, sql, values![organization, connection, i64::from(limit)]).await?;
-    let copy = |row: &Row| {
-        Ok(UnreadableCopy {
-            id: EventId(row.get("id")?),
-            calendar_id: CalendarId(row.get("calendar_id")?),
-            provider_id: ProviderId(row.get("provider_id")?),
-            problem: row.get("problem")?,
-        })
-    };
-    rows.iter().map(copy).collect()
-}
-
 /// The calendar's live rows after `after`, in the order of their ids: what a sweep compares a listing with.
 ///
 /// # Errors
@@ -385,7 +347,7 @@ pub async fn known(
         .collect()
 }
 
-async fn finish(tx: &Tx, rows: Vec<Row>) -> Result<Vec<StoredRow>, StoreError> {
+pub(crate) async fn finish(tx: &Tx, rows: Vec<Row>) -> Result<Vec<StoredRow>, StoreError> {
     let mut rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     attach_overrides(tx, &mut rows).await?;
     Ok(rows)

@@ -3,8 +3,11 @@
 //! A first import writes one row a page, about the calendar and not about an event: ten thousand rows that say
 //! "was there already" would say less than the events' own creation times, and cost as much as the events.
 
+use std::collections::HashMap;
+
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{CalendarId, EventId, HistoryId};
+use calfleet_domain::model::{CalendarId, EventId, HistoryId, Revision, RunId};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::bulk::Input;
@@ -62,7 +65,29 @@ pub struct HistoryWrite {
     /// What was decided.
     pub decision: &'static str,
     /// The fields before and after, and the loser of a conflict.
-    pub changes: serde_json::Value,
+    pub changes: Value,
+}
+
+/// What entries written together have in common, and the revisions of the events that they are about.
+#[derive(Debug, Default)]
+pub(crate) struct Origin<'a> {
+    /// The run that they were written in; `None` of a request, whose entries name it themselves.
+    pub(crate) run: Option<RunId>,
+    /// What the provider called the state that was taken over, or that the change was made from.
+    pub(crate) revisions: HashMap<EventId, &'a Revision>,
+}
+
+impl Origin<'_> {
+    fn complete(&self, entry: &HistoryWrite) -> Value {
+        let mut changes = entry.changes.clone();
+        let revision = entry.event.and_then(|event| self.revisions.get(&event));
+        if let Some(object) = changes.as_object_mut() {
+            let run = self.run.map(|run| ("run".to_owned(), run.0.to_string().into()));
+            let revision = revision.map(|Revision(text)| ("revision".to_owned(), text.clone().into()));
+            object.extend(run.into_iter().chain(revision));
+        }
+        changes
+    }
 }
 
 /// An entry as it is read.
@@ -78,14 +103,15 @@ pub struct HistoryEntry {
     pub cause: String,
     /// What was decided.
     pub decision: String,
-    /// The fields before and after.
-    pub changes: Option<serde_json::Value>,
+    /// The fields before and after, and what else is known of it.
+    pub changes: Option<Value>,
 }
 
 pub(crate) async fn append(
     tx: &Tx,
     calendar: CalendarId,
     entries: &[HistoryWrite],
+    origin: &Origin<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const OPERATION: &str = "write history";
@@ -95,7 +121,7 @@ pub(crate) async fn append(
     let organization = tx.organization(OPERATION)?;
     let changes = entries
         .iter()
-        .map(|entry| to_json(OPERATION, "changes", &entry.changes))
+        .map(|entry| to_json(OPERATION, "changes", &origin.complete(entry)))
         .collect::<Result<Vec<_>, _>>()?;
     let input = Input::new()
         .column("id", entries.iter().map(|entry| entry.id))
@@ -123,6 +149,53 @@ pub async fn of_event(tx: &Tx, event: EventId, limit: usize) -> Result<Vec<Histo
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.all(OPERATION, sql, values![organization, event, limit]).await?;
     rows.iter().map(read).collect()
+}
+
+/// The entries about an event that are later than an instant, newest first; at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn since(
+    tx: &Tx,
+    event: EventId,
+    after: Timestamp,
+    limit: usize,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    const OPERATION: &str = "read an event's history since an instant";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT id, at, side, cause, decision, changes FROM history
+         WHERE organization_id = $1 AND event_id = $2 AND at > $3 ORDER BY at DESC, id DESC LIMIT $4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = tx.all(OPERATION, sql, values![organization, event, after, limit]).await?;
+    rows.iter().map(read).collect()
+}
+
+/// The last entry about an event that is not later than an instant.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_before(tx: &Tx, event: EventId, at: Timestamp) -> Result<Option<HistoryEntry>, StoreError> {
+    const OPERATION: &str = "read what was last changed of an event";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT id, at, side, cause, decision, changes FROM history
+         WHERE organization_id = $1 AND event_id = $2 AND at <= $3 ORDER BY at DESC, id DESC LIMIT 1";
+    tx.one(OPERATION, sql, values![organization, event, at]).await?.as_ref().map(read).transpose()
+}
+
+/// Whether it is told how an event came to be that was first seen then: by an entry of its own, or with all that was
+/// imported into its calendar in the same instant. Where it is not, entries have been removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_beginning(tx: &Tx, event: EventId, created_at: Timestamp) -> Result<bool, StoreError> {
+    const OPERATION: &str = "look for the beginning of an event's history";
+    let organization = tx.organization(OPERATION)?;
+    let own = "SELECT 1 FROM history WHERE organization_id = $1 AND event_id = $2 AND at <= $3 LIMIT 1";
+    if tx.one(OPERATION, own, values![organization, event, created_at]).await?.is_some() {
+        return Ok(true);
+    }
+    let import = "SELECT 1 FROM history WHERE organization_id = $1 AND event_id IS NULL AND at = $2 LIMIT 1";
+    Ok(tx.one(OPERATION, import, values![organization, created_at]).await?.is_some())
 }
 
 /// One entry, with the event it is about.

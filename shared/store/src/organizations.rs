@@ -19,6 +19,8 @@ pub struct Organization {
     pub name: String,
     /// Whether it wants service accounts to stand in for its people.
     pub allows_service_accounts: bool,
+    /// Whether events may be written for its people (the feature `calendar_compose`).
+    pub composes: bool,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -37,7 +39,8 @@ pub async fn create(tx: &Tx, name: &str, now: Timestamp) -> Result<Organization,
     )
     .await?;
     doors::open(tx, DoorKind::Organization, &hash(name), id.0, now).await?;
-    Ok(Organization { id, name: name.to_owned(), allows_service_accounts: false, created_at: now })
+    let (name, allows_service_accounts, composes) = (name.to_owned(), false, true);
+    Ok(Organization { id, name, allows_service_accounts, composes, created_at: now })
 }
 
 /// The organization that the transaction belongs to.
@@ -47,12 +50,13 @@ pub async fn create(tx: &Tx, name: &str, now: Timestamp) -> Result<Organization,
 pub async fn load(tx: &Tx) -> Result<Option<Organization>, StoreError> {
     let operation = "load an organization";
     let id = tx.organization(operation)?;
-    let sql = "SELECT name, allows_service_accounts, created_at FROM organizations WHERE id = $1";
+    let sql = "SELECT name, allows_service_accounts, composes, created_at FROM organizations WHERE id = $1";
     let Some(row) = tx.one(operation, sql, values![id]).await? else { return Ok(None) };
     Ok(Some(Organization {
         id,
         name: row.get("name")?,
         allows_service_accounts: row.get("allows_service_accounts")?,
+        composes: row.get("composes")?,
         created_at: Timestamp(row.get("created_at")?),
     }))
 }
@@ -67,6 +71,17 @@ pub async fn allow_service_accounts(tx: &Tx, allows: bool) -> Result<bool, Store
     let id = tx.organization(operation)?;
     let sql = "UPDATE organizations SET allows_service_accounts = $2
          WHERE id = $1 AND allows_service_accounts <> $2";
+    Ok(tx.execute(operation, sql, values![id, allows]).await? > 0)
+}
+
+/// Lets events be written for the people of the transaction's organization, or no longer; whether that was a change.
+///
+/// # Errors
+/// When the database fails.
+pub async fn allow_writes(tx: &Tx, allows: bool) -> Result<bool, StoreError> {
+    let operation = "allow writes";
+    let id = tx.organization(operation)?;
+    let sql = "UPDATE organizations SET composes = $2 WHERE id = $1 AND composes <> $2";
     Ok(tx.execute(operation, sql, values![id, allows]).await? > 0)
 }
 

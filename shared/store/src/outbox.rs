@@ -65,6 +65,8 @@ pub struct OutboxEntry {
     pub recurrence_id: Option<RecurrenceId>,
     /// Whom the provider may mail.
     pub notify: Notify,
+    /// What is said to those who are mailed, where the provider can carry it; part of no event.
+    pub message: Option<String>,
     /// Smaller goes first.
     pub urgency: i16,
     /// The key under which a repeated request finds it.
@@ -88,7 +90,7 @@ pub struct OutboxEntry {
 }
 
 const COLUMNS: &str =
-    "id, connection_id, calendar_id, event_id, operation, scope, recurrence_key, notify, urgency,
+    "id, connection_id, calendar_id, event_id, operation, scope, recurrence_key, notify, message, urgency,
     idempotency_key, state, received_at, sent_at, answered_at, not_before, attempt, last_class,
     last_problem_code, last_problem";
 
@@ -102,8 +104,8 @@ pub async fn append(tx: &Tx, entry: &OutboxEntry) -> Result<bool, StoreError> {
     let organization = tx.organization(OPERATION)?;
     let sql =
         "INSERT INTO outbox (id, organization_id, connection_id, calendar_id, event_id, operation, scope,
-            recurrence_key, notify, urgency, idempotency_key, state, received_at, not_before)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pending', $12, $13) ON CONFLICT DO NOTHING";
+            recurrence_key, notify, message, urgency, idempotency_key, state, received_at, not_before)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14) ON CONFLICT DO NOTHING";
     let values = values![
         entry.id,
         organization,
@@ -114,6 +116,7 @@ pub async fn append(tx: &Tx, entry: &OutboxEntry) -> Result<bool, StoreError> {
         entry.scope.as_str(),
         entry.recurrence_id.map(|id| id.to_string()),
         entry.notify.as_str(),
+        entry.message.clone(),
         entry.urgency,
         entry.idempotency_key.clone(),
         entry.received_at,
@@ -173,19 +176,20 @@ pub async fn mark_sent(tx: &Tx, entries: &[OutboxId], now: Timestamp) -> Result<
     change(tx, "mark outbox entries as sent", entries, sql, vec![values![now]]).await
 }
 
-/// Settles entries that were taken up together: the provider has answered for the last of them, and the earlier ones
-/// went along.
+/// Settles entries, those of each event together: the provider has answered for the last of them, and the earlier
+/// ones went along.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn settle(tx: &Tx, entries: &[OutboxId], now: Timestamp) -> Result<(), StoreError> {
-    let Some((last, earlier)) = entries.split_last() else { return Ok(()) };
+pub async fn settle(tx: &Tx, entries: &[&[OutboxId]], now: Timestamp) -> Result<(), StoreError> {
+    let split = || entries.iter().filter_map(|entries| entries.split_last());
+    let last: Vec<OutboxId> = split().map(|(last, _)| *last).collect();
+    let earlier: Vec<OutboxId> = split().flat_map(|(_, earlier)| earlier).copied().collect();
     let sql = "WITH {input} UPDATE outbox SET state = $2, answered_at = $3, last_class = NULL,
             last_problem_code = NULL, last_problem = NULL
          FROM input WHERE outbox.id = input.id AND outbox.organization_id = $1";
-    for (entries, state) in [(earlier, OutboxState::Folded), (std::slice::from_ref(last), OutboxState::Done)]
-    {
-        change(tx, "settle outbox entries", entries, sql, vec![values![state.as_str()], values![now]])
+    for (entries, state) in [(earlier, OutboxState::Folded), (last, OutboxState::Done)] {
+        change(tx, "settle outbox entries", &entries, sql, vec![values![state.as_str()], values![now]])
             .await?;
     }
     Ok(())
@@ -362,6 +366,7 @@ fn read(row: &Row) -> Result<OutboxEntry, StoreError> {
             })
             .transpose()?,
         notify: row.named("notify", Notify::from_name)?,
+        message: row.get("message")?,
         urgency: row.get("urgency")?,
         idempotency_key: row.get("idempotency_key")?,
         state: row.named("state", OutboxState::from_name)?,

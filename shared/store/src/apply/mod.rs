@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, InstanceRef, MeetingId,
-    OrganizationId, ProviderId, RecurrenceId, Revision, Role, Uid, Version,
+    OrganizationId, ProviderId, RecurrenceId, Revision, Role, RunId, Uid, Version,
 };
 use calfleet_domain::reconcile::ConflictDraft;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::bulk::Input;
 use crate::conflicts;
 use crate::error::StoreError;
-use crate::history::{self, HistoryWrite};
+use crate::history::{self, HistoryWrite, Origin};
 use crate::meetings;
 use crate::occurrences;
 use crate::transaction::{Tx, to_json, values};
@@ -184,7 +184,7 @@ pub struct PageWrites {
     pub history: Vec<HistoryWrite>,
     /// Conflicts.
     pub conflicts: Vec<ConflictWrite>,
-    /// Conflicts that a person has decided, with the side that is kept: `ours` or `theirs`.
+    /// Conflicts that a person has decided, with what is kept: `ours`, `theirs` or `mixed`.
     pub resolutions: Vec<(ConflictId, &'static str)>,
     /// Instances that are as their series says, and have ids.
     pub occurrences: Vec<OccurrenceWrite>,
@@ -204,6 +204,14 @@ impl PageWrites {
         touched.extend(self.deletions.iter().map(|deletion| deletion.row));
         touched.extend(self.adoptions.iter().flat_map(|adoption| [adoption.row, adoption.place]));
         touched
+    }
+
+    /// What the provider calls the states that are written.
+    fn origin(&self, run: Option<RunId>) -> Origin<'_> {
+        let rows = self.inserts.iter().chain(&self.updates).map(|write| (write.id, write.revision.as_ref()));
+        let rows = rows.chain(self.revisions.iter().map(|write| (write.row.id, write.revision.as_ref())));
+        let known = rows.filter_map(|(id, revision)| Some((id, revision.filter(|one| !one.0.is_empty())?)));
+        Origin { run, revisions: known.collect() }
     }
 }
 
@@ -226,6 +234,8 @@ pub struct Stamp<'a> {
     pub requested_at: Timestamp,
     /// The version of the zone data that spans were derived with.
     pub zone_data: &'a str,
+    /// The run that the writes belong to; `None` of a request.
+    pub run: Option<RunId>,
 }
 
 /// Writes a page.
@@ -262,7 +272,8 @@ pub async fn apply(
     payloads::write(tx, writes).await?;
     payloads::replace_overrides(tx, writes).await?;
     occurrences::note(tx, calendar.calendar_id, &writes.occurrences, stamp.requested_at).await?;
-    history::append(tx, calendar.calendar_id, &writes.history, stamp.now).await?;
+    let origin = writes.origin(stamp.run);
+    history::append(tx, calendar.calendar_id, &writes.history, &origin, stamp.now).await?;
     open_conflicts(tx, calendar, &writes.conflicts, stamp.now).await?;
     conflicts::resolve(tx, &writes.resolutions, stamp.now).await?;
     Ok(Applied::Written)

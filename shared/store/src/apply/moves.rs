@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::clock::{Rng, Timestamp};
-use calfleet_domain::model::{CalendarId, ConnectionId, EventId};
+use calfleet_domain::model::{CalendarId, ConnectionId, EventId, RunId};
+use calfleet_domain::reconcile::diff::changes;
 use serde_json::json;
 
 use super::Adoption;
 use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::events::{self, StoredRow};
-use crate::history::{self, Cause, HistoryWrite};
+use crate::history::{self, Cause, HistoryWrite, Origin};
 use crate::transaction::{Row, Tx, values};
 
 /// Older rows take over calendar, provider id and content of newer ones, which go. Local edits that an older row
@@ -122,6 +123,7 @@ pub async fn bury(
     tx: &Tx,
     calendar: CalendarId,
     seen_elsewhere_at: Timestamp,
+    run: RunId,
     now: Timestamp,
     rng: &dyn Rng,
 ) -> Result<Buried, StoreError> {
@@ -145,7 +147,9 @@ pub async fn bury(
         ids().execute(tx, OPERATION, &sql, values![organization]).await?;
     }
     let entries: Vec<HistoryWrite> = rows.iter().map(|row| deletion(row, now, rng)).collect();
-    history::append(tx, calendar, &entries, now).await?;
+    let revisions = rows.iter().filter_map(|row| Some((row.event.id, row.event.revision.as_ref()?)));
+    let origin = Origin { run: Some(run), revisions: revisions.collect() };
+    history::append(tx, calendar, &entries, &origin, now).await?;
     let has_more = rows.len() == BURIED_AT_ONCE;
     Ok(Buried { count: u64::try_from(rows.len()).unwrap_or(u64::MAX), has_more })
 }
@@ -156,6 +160,10 @@ fn deletion(row: &StoredRow, now: Timestamp, rng: &dyn Rng) -> HistoryWrite {
         event: Some(row.event.id),
         cause: Cause::Sync,
         decision: "take_deletion",
-        changes: json!({ "before": row.event.event, "provider_id": row.event.provider_id }),
+        changes: json!({
+            "reason": "remote_deleted",
+            "fields": changes(row.event.event.as_ref(), None),
+            "provider_id": row.event.provider_id,
+        }),
     }
 }

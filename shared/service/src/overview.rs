@@ -12,7 +12,7 @@ use calfleet_store::calendar_sync::{self, CalendarSync, Phase};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Connection};
 use calfleet_store::departures::{self, Ending};
-use calfleet_store::events::{self, UnreadableCopy};
+use calfleet_store::unreadable::{self, UnreadableCopy};
 use calfleet_store::work::{self, WorkRow};
 use calfleet_store::{Scope, Store, StoreError, Tx, watches};
 use serde::Serialize;
@@ -172,7 +172,7 @@ pub async fn calendar(
     let Some(connection) = connections::load(&tx, calendar.connection_id).await? else { return Ok(None) };
     let watch = watches_of(&tx, &connection, std::slice::from_ref(&calendar), now).await?.remove(&id);
     let sync = calendar_sync::of_calendar(&tx, id).await?;
-    let unreadable = events::unreadable(&tx, calendar.connection_id, UNREADABLE_NAMED).await?;
+    let unreadable = unreadable::of_connection(&tx, calendar.connection_id, UNREADABLE_NAMED).await?;
     Ok(Some(calendar_view(&calendar, sync.as_ref(), watch, &unreadable)))
 }
 
@@ -184,7 +184,7 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         .map(|synced| (synced.sync.calendar_id, synced.sync))
         .collect();
     let work = work::load(tx, WorkKey { kind: Kind::Sync, target: connection.id.0 }).await?;
-    let unreadable = events::unreadable(tx, connection.id, UNREADABLE_NAMED).await?;
+    let unreadable = unreadable::of_connection(tx, connection.id, UNREADABLE_NAMED).await?;
     let mut watches = watches_of(tx, connection, &calendars, now).await?;
     let departure = match connection.state {
         ConnectionState::Disconnected => departures::load(tx, connection.id).await?,

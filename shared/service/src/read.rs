@@ -4,17 +4,15 @@
 //! it was asked for, however large the calendar.
 
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{
-    Body, CalendarId, DetailLevel, EventId, MeetingId, OrganizationId, RecurrenceId,
-};
+use calfleet_domain::model::{CalendarId, DetailLevel, EventId, MeetingId, OrganizationId, RecurrenceId};
 use calfleet_domain::recurrence::expand::{Budget, Instance, expand};
 use calfleet_store::events::{self, EventState, RangeCursor, RangeQuery, StoredRow};
-use calfleet_store::{Scope, Store, StoreError};
+use calfleet_store::{Scope, Store, StoreError, Tx, unreadable};
 use chrono_tz::Tz;
 use serde::Serialize;
 
 use crate::standing::{Standing, Standings, SyncView};
-use crate::view::{Details, EndTime, Time, is_all_public, role_name};
+use crate::view::{Content, Details, Time, is_all_public, role_name};
 use crate::write::Allowed;
 
 /// Most events expanded for one page of instances.
@@ -32,23 +30,9 @@ pub struct EventView {
     pub meeting_id: MeetingId,
     /// Its calendar.
     pub calendar_id: CalendarId,
-    /// The iCalendar `UID`.
-    pub ical_uid: Option<String>,
-    /// Start of the single event or of the first instance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Time>,
-    /// Its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<EndTime>,
-    /// What it says; absent for an object that was never readable.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Details>,
-    /// `RRULE`s of a series.
-    pub recurrence: Vec<String>,
-    /// Original starts of instances that do not take place.
-    pub exclusions: Vec<RecurrenceId>,
-    /// Original starts of instances that differ from the series.
-    pub overrides: Vec<RecurrenceId>,
+    /// What it says.
+    #[serde(flatten)]
+    pub content: Content,
     /// The part that the calendar's owner has in it: `organizer`, `attendee`, `none`.
     pub role: &'static str,
     /// How it stands with its provider.
@@ -137,7 +121,7 @@ pub async fn event(
     Ok(Some(event_view(&row, standing)))
 }
 
-/// The events whose span touches a stretch of time, by start.
+/// The events whose span touches a stretch of time, by start; before them those that were never readable.
 ///
 /// # Errors
 /// When the database fails.
@@ -147,13 +131,34 @@ pub async fn events(
     query: &RangeQuery,
 ) -> Result<Page<EventView>, StoreError> {
     let tx = store.read(Scope::Organization(organization)).await?;
-    let rows = events::in_range(&tx, query).await?;
+    let rows = page(&tx, query).await?;
     let is_full = rows.len() == query.limit;
     let next_cursor = rows.last().filter(|_| is_full).map(|(cursor, _)| write_cursor(*cursor));
     let shown: Vec<&StoredRow> = rows.iter().map(|(_, row)| row).collect();
     let standings = Standings::read(&tx, &shown).await?;
     let data = shown.into_iter().map(|row| event_view(row, standings.of(row))).collect();
     Ok(Page { data, next_cursor, is_complete: true })
+}
+
+/// Where events stand in a listing of which nobody knows when they take place: before all others, in any stretch.
+const NOWHERE: Timestamp = Timestamp(i64::MIN);
+
+/// The rows of a page: first what was never readable, then the rest by start.
+async fn page(tx: &Tx, query: &RangeQuery) -> Result<Vec<(RangeCursor, StoredRow)>, StoreError> {
+    let mut rows = Vec::new();
+    if query.after.is_none_or(|after| after.span_start == NOWHERE) {
+        let after = query.after.map(|after| after.id);
+        let found = unreadable::never_read(tx, &query.calendars, after, query.limit).await?;
+        rows.extend(
+            found.into_iter().map(|row| (RangeCursor { span_start: NOWHERE, id: row.event.id }, row)),
+        );
+    }
+    if rows.len() < query.limit {
+        let limit = query.limit - rows.len();
+        let after = query.after.filter(|after| after.span_start != NOWHERE);
+        rows.extend(events::in_range(tx, &RangeQuery { after, limit, ..query.clone() }).await?);
+    }
+    Ok(rows)
 }
 
 /// The instances in a stretch of time, by start.
@@ -264,18 +269,11 @@ pub fn etag(row: &StoredRow) -> String {
 
 fn event_view(row: &StoredRow, standing: Standing) -> EventView {
     let stored = &row.event;
-    let fields = stored.event.as_ref().and_then(|event| event.fields());
-    let mut view = EventView {
+    EventView {
         id: stored.id,
         meeting_id: stored.meeting_id,
         calendar_id: stored.calendar_id,
-        ical_uid: stored.event.as_ref().map(|event| event.uid.0.clone()),
-        start: fields.map(|fields| Time::from(&fields.start)),
-        end: fields.map(|fields| EndTime::from(&fields.end)),
-        details: fields.map(|fields| Details::of(fields, stored.detail)),
-        recurrence: Vec::new(),
-        exclusions: Vec::new(),
-        overrides: Vec::new(),
+        content: Content::of(stored.event.as_ref(), stored.detail),
         role: role_name(stored.role),
         sync: standing.sync,
         allowed: standing.allowed,
@@ -283,15 +281,7 @@ fn event_view(row: &StoredRow, standing: Standing) -> EventView {
         problem: row.problem.clone(),
         provider_event_id: stored.provider_id.0.clone(),
         etag: etag(row),
-    };
-    if let Some(Body::Series(series)) = stored.event.as_ref().map(|event| &event.body) {
-        view.overrides = series.overrides.keys().copied().collect();
-        if let Some(master) = &series.master {
-            view.recurrence = master.rules.iter().map(|rule| format!("RRULE:{}", rule.0)).collect();
-            view.exclusions = master.exclusions.iter().copied().collect();
-        }
     }
-    view
 }
 
 /// A cursor as text.

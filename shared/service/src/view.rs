@@ -4,8 +4,8 @@
 //! shell is not the calendar's owner.
 
 use calfleet_domain::model::{
-    Attendee, Body, Conference, DetailLevel, End, Event, Fields, Organizer, Override, Reminder, Role, Status,
-    Transparency, Visibility, When,
+    Attendee, Body, Conference, DetailLevel, End, Event, Fields, Organizer, Override, RecurrenceId, Reminder,
+    Role, Status, Transparency, Visibility, When,
 };
 use serde::Serialize;
 
@@ -41,6 +41,52 @@ impl From<&When> for Time {
                 Self { date: None, date_time: clock(&wall), time_zone: Some("UTC".to_owned()) }
             }
         }
+    }
+}
+
+/// What an event says as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Content {
+    /// The iCalendar `UID`.
+    pub ical_uid: Option<String>,
+    /// Start of the single event or of the first instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// Its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndTime>,
+    /// What it says; absent for an object that was never readable.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// `RRULE`s of a series.
+    pub recurrence: Vec<String>,
+    /// Original starts of instances that do not take place.
+    pub exclusions: Vec<RecurrenceId>,
+    /// Original starts of instances that differ from the series.
+    pub overrides: Vec<RecurrenceId>,
+}
+
+impl Content {
+    /// What a reader who is not the owner may see of an event.
+    pub fn of(event: Option<&Event>, detail: DetailLevel) -> Self {
+        let fields = event.and_then(Event::fields);
+        let mut content = Self {
+            ical_uid: event.map(|event| event.uid.0.clone()),
+            start: fields.map(|fields| Time::from(&fields.start)),
+            end: fields.map(|fields| EndTime::from(&fields.end)),
+            details: fields.map(|fields| Details::of(fields, detail)),
+            recurrence: Vec::new(),
+            exclusions: Vec::new(),
+            overrides: Vec::new(),
+        };
+        if let Some(Body::Series(series)) = event.map(|event| &event.body) {
+            content.overrides = series.overrides.keys().copied().collect();
+            if let Some(master) = &series.master {
+                content.recurrence = master.rules.iter().map(|rule| format!("RRULE:{}", rule.0)).collect();
+                content.exclusions = master.exclusions.iter().copied().collect();
+            }
+        }
+        content
     }
 }
 

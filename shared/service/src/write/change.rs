@@ -12,10 +12,10 @@ use super::commit::{Mode, RowChange, RowWrite, Terms, Written};
 use super::create::{organized, repeated};
 use super::findings::Invalid;
 use super::input::EventPatch;
-use super::limits::NAME_CHARS;
+use super::limits::{LINE_CHARS, NAME_CHARS};
 use super::outcome::{Outcome, WriteError};
 use super::permit::{self, Place};
-use super::plan::{Plan, Step, mailed, plan};
+use super::plan::{Carried, Plan, Step, mailed, plan};
 use super::scope::{self, Answer, Changed, Reach};
 use super::text::{self, Lines};
 use super::undo;
@@ -74,7 +74,8 @@ impl Service {
         self.change(id, &Wish::Edit(patch, reach), terms).await
     }
 
-    /// Deletes an event or instances of it. A guest's copy is declined by that.
+    /// Deletes an event or instances of it. A guest's copy is declined by that. The message of the terms goes to those
+    /// who are mailed, where the provider can carry it.
     ///
     /// # Errors
     /// As [`Self::edit_event`].
@@ -84,7 +85,8 @@ impl Service {
         reach: Reach,
         terms: &Terms,
     ) -> Result<Outcome, WriteError> {
-        self.change(id, &Wish::Delete(reach), terms).await
+        let message = terms.message.as_deref().map(message).transpose()?;
+        self.change(id, &Wish::Delete(reach), &Terms { message, ..terms.clone() }).await
     }
 
     /// Answers an invitation.
@@ -239,8 +241,9 @@ fn planned(
         steps.push(Step { reach: Reach::ALL, ..made });
     }
     permit::silence(place, row.event.role, terms.notify, &mailed(place, &steps))?;
-    let plan = plan(place, &steps, terms.notify, changed.adjusted.clone(), changed.lost.clone());
+    let mut plan = plan(place, &steps, terms.notify, changed.adjusted.clone(), changed.lost.clone());
     drop(steps);
+    plan.mail.message = terms.message.as_ref().map(|_| Carried::by(place, &plan.mail));
     Ok((if is_idle { Vec::new() } else { rows(row, operation, changed, (wish, second)) }, plan))
 }
 
@@ -288,6 +291,16 @@ fn is_expected(row: &StoredRow, terms: &Terms) -> Result<(), WriteError> {
         Some(expected) if *expected != etag => Err(WriteError::Outdated { etag, updated_at: row.updated_at }),
         _ => Ok(()),
     }
+}
+
+/// A message as it can be sent.
+fn message(text: &str) -> Result<String, WriteError> {
+    let message = text::clean(text, Lines::Many);
+    if message.chars().count() > LINE_CHARS {
+        let text = format!("Give at most {LINE_CHARS} letters.");
+        return Err(vec![Invalid { field: "message".to_owned(), code: "too_long", message: text }].into());
+    }
+    Ok(message)
 }
 
 /// The answer with a comment that can be sent.

@@ -33,6 +33,8 @@ pub struct Terms {
     pub actor: Actor,
     /// Whom the provider may mail.
     pub notify: Notify,
+    /// What is said to those who are mailed, where the provider can carry it.
+    pub message: Option<String>,
     /// The key under which a repeated request is answered as the first one was.
     pub idempotency_key: Option<String>,
     /// The request, for the history.
@@ -50,6 +52,7 @@ impl Terms {
             organization_id,
             actor,
             notify: Notify::All,
+            message: None,
             idempotency_key: None,
             request_id: None,
             expected: None,
@@ -129,7 +132,7 @@ impl Service {
             calendar_id: place.calendar.id,
         };
         let writes = self.page(calendar, rows, plan, terms, now);
-        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION };
+        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, run: None };
         if apply::apply(tx, calendar, &writes, &stamp).await? == Applied::Outdated {
             return Ok(Written::Outdated);
         }
@@ -149,6 +152,7 @@ impl Service {
                 scope: row.reach.scope,
                 recurrence_id: row.reach.recurrence_id,
                 notify: terms.notify,
+                message: terms.message.clone(),
                 urgency: URGENCY,
                 idempotency_key: terms.idempotency_key.clone().filter(|_| is_last),
                 state: OutboxState::Pending,

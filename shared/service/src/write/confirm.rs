@@ -3,18 +3,15 @@
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    CalendarId, EditScope, EventId, HistoryId, Notify, Operation, OrganizationId, OutboxId, ProviderKind,
-    RecurrenceId,
+    CalendarId, EditScope, EventId, Notify, Operation, OrganizationId, OutboxId, ProviderKind, RecurrenceId,
 };
 use calfleet_domain::reconcile::{Atom, FieldChange};
-use calfleet_store::history::HistoryEntry;
 use calfleet_store::{Scope, StoreError, outbox};
 use serde::Serialize;
 
 use super::findings::Adjustment;
 use super::outcome::{Outcome, Settlement};
-use super::plan::{Mail, Plan, PlannedWrite};
-use super::undo;
+use super::plan::{Carried, Mail, Plan, PlannedWrite};
 use crate::read::{self, EventView};
 use crate::service::Service;
 
@@ -40,6 +37,9 @@ pub struct WriteView {
     pub adjusted: Vec<Adjustment>,
     /// Instances that departed from the series and have no place in it any more.
     pub lost: Vec<RecurrenceId>,
+    /// What becomes of the message that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Carried>,
 }
 
 impl WriteView {
@@ -91,41 +91,9 @@ pub struct MailView {
     pub people: usize,
     /// Their addresses; none of an event whose details are hidden from the reader.
     pub addresses: Vec<String>,
-}
-
-/// An entry of an event's history. What it said before and after is not shown: it may have been private then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChangeView {
-    /// The entry; what `undo` takes.
-    pub id: HistoryId,
-    /// When.
-    pub at: Timestamp,
-    /// Which side changed: `remote` or `local`.
-    pub side: String,
-    /// Why: `request`, `sync`, `push`, …
-    pub cause: String,
-    /// What was decided: `create`, `edit`, `take`, …
-    pub decision: String,
-    /// Who asked for it.
+    /// What would become of the message that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
-    /// What changed: `title`, `when`, `guest`, …
-    pub changes: Vec<String>,
-}
-
-impl From<&HistoryEntry> for ChangeView {
-    fn from(entry: &HistoryEntry) -> Self {
-        let actor = entry.changes.as_ref().and_then(|changes| changes.get("actor")?.as_str());
-        Self {
-            id: entry.id,
-            at: entry.at,
-            side: entry.side.clone(),
-            cause: entry.cause.clone(),
-            decision: entry.decision.clone(),
-            actor: actor.map(str::to_owned),
-            changes: change_names(&undo::changes_of(entry)),
-        }
-    }
+    pub message: Option<Carried>,
 }
 
 impl Service {
@@ -167,6 +135,7 @@ impl Service {
             intents: outcome.intents.clone(),
             adjusted,
             lost,
+            message: outcome.plan.as_ref().and_then(|plan| plan.mail.message),
         })
     }
 
@@ -178,13 +147,14 @@ impl Service {
         let mut is_hidden = false;
         if let Some(first) = plan.writes.first() {
             let event = read::event(&self.store, organization, first.event_id).await?;
-            is_hidden = event.and_then(|event| event.details).is_some_and(|details| details.is_reduced);
+            is_hidden =
+                event.and_then(|event| event.content.details).is_some_and(|details| details.is_reduced);
         }
-        let Mail { notify, addresses } = &plan.mail;
+        let Mail { notify, addresses, message } = &plan.mail;
         let shown = if is_hidden { Vec::new() } else { addresses.clone() };
         Ok(PlanView {
             writes: plan.writes.iter().map(PlannedView::from).collect(),
-            mail: MailView { notify: *notify, people: addresses.len(), addresses: shown },
+            mail: MailView { notify: *notify, people: addresses.len(), addresses: shown, message: *message },
             adjusted: plan.adjusted.clone(),
             lost: plan.lost.clone(),
         })
@@ -218,7 +188,7 @@ impl From<&PlannedWrite> for PlannedView {
 }
 
 /// What changes, by name and each once; addresses are not among the names.
-pub(super) fn change_names(fields: &[FieldChange]) -> Vec<String> {
+pub(crate) fn change_names(fields: &[FieldChange]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in fields.iter().filter_map(|change| atom_key(&change.atom)) {
         if !names.contains(&name) {
@@ -229,10 +199,18 @@ pub(super) fn change_names(fields: &[FieldChange]) -> Vec<String> {
 }
 
 /// The name of an atom without whom it is about.
-pub(super) fn atom_key(atom: &Atom) -> Option<String> {
+pub(crate) fn atom_key(atom: &Atom) -> Option<String> {
     match serde_json::to_value(atom).ok()? {
         serde_json::Value::String(name) => Some(name),
         serde_json::Value::Object(tagged) => tagged.into_iter().next().map(|(name, _)| name),
+        _ => None,
+    }
+}
+
+/// Whom an atom is about, if anybody.
+pub(crate) fn address(atom: &Atom) -> Option<&str> {
+    match atom {
+        Atom::Guest(address) | Atom::Answer(address) => Some(address),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use calfleet_store::{Scope, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::confirm::atom_key;
+use super::confirm::{address, atom_key};
 use crate::service::Service;
 use crate::view::{Details, EndTime, Time, is_all_public};
 
@@ -39,7 +39,7 @@ pub struct ConflictView {
     pub opened_at: Timestamp,
     /// When it was decided.
     pub resolved_at: Option<Timestamp>,
-    /// How: `ours`, `theirs`, or `newer` where a later conflict took its place.
+    /// How: `ours`, `theirs`, `mixed`, or `newer` where a later conflict took its place.
     pub resolved_by: Option<String>,
 }
 
@@ -60,6 +60,8 @@ pub struct SideView {
 /// Something that both sides changed differently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContestView {
+    /// What it is called in a decision: `title`, `guest:bob@example.com`, `20261201T100000/title`.
+    pub field: String,
     /// What: `title`, `when`, `guest`, …
     pub what: String,
     /// In which instance of a series.
@@ -137,10 +139,21 @@ impl From<&Event> for SideView {
     }
 }
 
+/// What a contest is called in a decision; where it is about a guest, also with whom.
+pub(super) fn field_names(contest: &Contest) -> (String, Option<String>) {
+    let instance = contest.instance.map(|instance| format!("{instance}/")).unwrap_or_default();
+    let what = atom_key(&contest.atom).unwrap_or_default();
+    let short = format!("{instance}{what}");
+    let long = address(&contest.atom).map(|address| format!("{short}:{address}"));
+    (short, long)
+}
+
 impl ContestView {
     /// Values only where every version of everything in it is public.
     fn of(contest: &Contest, is_public: bool) -> Self {
+        let (short, long) = field_names(contest);
         Self {
+            field: long.filter(|_| is_public).unwrap_or(short),
             what: atom_key(&contest.atom).unwrap_or_default(),
             instance: contest.instance,
             ours: contest.local.clone().filter(|_| is_public),

@@ -4,7 +4,7 @@ use calfleet_domain::model::{CalendarId, Event, EventId, Operation, Organization
 use calfleet_providers::naming::{self, Names};
 use calfleet_providers::registry::provider;
 use calfleet_store::events::StoredRow;
-use calfleet_store::{Scope, Tx, calendars, connections, grants, outbox};
+use calfleet_store::{Scope, Tx, calendars, connections, grants, organizations, outbox};
 use serde_json::{Value, json};
 
 use super::commit::{Mode, RowChange, RowWrite, Terms, Written};
@@ -132,6 +132,7 @@ impl Service {
         let connection = connections::load(&tx, calendar.connection_id).await?;
         let connection = connection.ok_or(WriteError::NotFound("calendar"))?;
         let granted = grants::load(&tx, connection.id).await?.map(|grant| grant.scopes);
+        let composes = organizations::load(&tx).await?.is_none_or(|organization| organization.composes);
         drop(tx);
         if connection.state == calfleet_domain::model::ConnectionState::Disconnected {
             let message = "The account is disconnected; connect it again.";
@@ -141,7 +142,7 @@ impl Service {
         let scopes = provider(connection.settings.provider).map(|provider| provider.scopes);
         let allows_changes =
             granted.zip(scopes).is_none_or(|(granted, scopes)| scopes.allow_changes(&granted));
-        Ok(Place { calendar, connection, capabilities, allows_changes })
+        Ok(Place { calendar, connection, capabilities, allows_changes, composes })
     }
 }
 

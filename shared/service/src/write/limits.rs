@@ -34,6 +34,8 @@ pub(super) struct Limits {
     pub(super) reminder_forms: ReminderForms,
     /// When a write can be asked to mail nobody.
     pub(super) silence: Silence,
+    /// Whether a message can go along with the mail about what is called off.
+    pub(super) carries_messages: bool,
     /// Whether we have to write down who organizes an event with guests.
     pub(super) names_organizer: bool,
 }
@@ -71,6 +73,7 @@ impl Limits {
                 reminders: 5,
                 reminder_forms: ReminderForms::MinutesBeforeStart(40_320),
                 silence: Silence::Always,
+                carries_messages: false,
                 names_organizer: false,
             },
             // `event` of Graph v1.0: one `reminderMinutesBeforeStart`, at most 500 attendees.
@@ -80,6 +83,7 @@ impl Limits {
                 reminders: 1,
                 reminder_forms: ReminderForms::MinutesBeforeStart(i64::from(i32::MAX)),
                 silence: Silence::OfGuests,
+                carries_messages: true,
                 names_organizer: false,
             },
             // No server documents any; ours, far above what people write.
@@ -89,6 +93,7 @@ impl Limits {
                 reminders: 10,
                 reminder_forms: ReminderForms::Any,
                 silence: Silence::Never,
+                carries_messages: false,
                 names_organizer: true,
             },
         }

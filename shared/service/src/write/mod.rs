@@ -9,12 +9,13 @@ mod by_key;
 mod change;
 mod commit;
 mod compose;
-mod confirm;
+pub(crate) mod confirm;
 mod conflict;
 mod create;
 mod findings;
 mod input;
 mod limits;
+mod once;
 mod outcome;
 mod people;
 pub(crate) mod permit;
@@ -25,11 +26,11 @@ mod scope;
 mod settle;
 mod text;
 mod times;
-mod undo;
+pub(crate) mod undo;
 
 pub use by_key::Saved;
 pub use commit::{Mode, Terms};
-pub use confirm::{ChangeView, MailView, PlanView, PlannedView, WriteView};
+pub use confirm::{MailView, PlanView, PlannedView, WriteView};
 pub use conflict::{ConflictView, ContestView, SideView};
 pub use findings::{Adjustment, Invalid};
 pub use input::{
@@ -37,7 +38,7 @@ pub use input::{
 };
 pub use outcome::{Outcome, Settlement, WriteError};
 pub use permit::{Allowed, Refusal};
-pub use plan::{Mail, Plan, PlannedWrite};
-pub use resolve::Choice;
+pub use plan::{Carried, Mail, Plan, PlannedWrite};
+pub use resolve::{Choice, Mix};
 pub use scope::{Answer, Reach};
 pub use settle::IntentView;

@@ -3,7 +3,7 @@
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{EventId, OutboxId};
 use calfleet_store::StoreError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::findings::Invalid;
 use super::permit::Refusal;
@@ -11,7 +11,7 @@ use super::plan::Plan;
 use crate::drivers::OpenError;
 
 /// What came of a write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The event that says what was asked for: of a split the second half.
     pub event_id: EventId,
@@ -20,6 +20,7 @@ pub struct Outcome {
     /// The intents to tell the provider; empty where nothing changes, or nothing was to be stored.
     pub intents: Vec<OutboxId>,
     /// What was planned; `None` where an earlier request with the same key had done it.
+    #[serde(skip)]
     pub plan: Option<Plan>,
 }
 
@@ -58,6 +59,9 @@ pub enum WriteError {
     /// Others kept changing the event.
     #[error("change the event before others do")]
     Busy,
+    /// The same request is being carried out elsewhere.
+    #[error("carry the request out a second time")]
+    Underway,
     /// Our database failed.
     #[error("store the write")]
     Store(#[from] StoreError),

@@ -1,9 +1,10 @@
-//! What may be done to an event at all: by its calendar, its connection, its provider and the owner's part in it. Pure.
+//! What may be done to an event at all: by its organization, its calendar, its connection, its provider and the owner's
+//! part in it.
 
 use std::collections::BTreeSet;
 
 use calfleet_domain::model::{
-    Access, CalendarState, ConnectionState, DetailLevel, Event, Notify, Operation, Role,
+    Access, CalendarState, ConnectionState, DetailLevel, Event, Notify, Operation, OrganizationId, Role,
 };
 use calfleet_domain::reconcile::Atom;
 use calfleet_domain::reconcile::diff::changed_atoms;
@@ -12,11 +13,13 @@ use calfleet_providers::registry::unsayable;
 use calfleet_store::calendars::Calendar;
 use calfleet_store::connections::Connection;
 use calfleet_store::events::{EventState, StoredRow};
+use calfleet_store::{StoreError, organizations};
 use serde::Serialize;
 
 use super::findings::Invalid;
 use super::limits::{Limits, Silence};
 use super::text;
+use crate::service::{Actor, Service};
 
 /// Why something cannot be done, in words that a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -42,6 +45,8 @@ pub(super) struct Place {
     pub(super) capabilities: Capabilities,
     /// Whether its owner has allowed changes, where that was asked.
     pub(super) allows_changes: bool,
+    /// Whether the organization writes events at all.
+    pub(super) composes: bool,
 }
 
 impl Place {
@@ -71,6 +76,11 @@ pub(super) fn calendar(place: &Place) -> Result<(), Refusal> {
         let message = "The account is disconnected; connect it again.";
         return Err(Refusal::new("disconnected", message));
     }
+    if !place.composes {
+        let message =
+            "The feature calendar_compose is off for this organization; an operator can switch it on.";
+        return Err(Refusal::new("feature_off", message));
+    }
     if !place.capabilities.writes {
         let message = format!(
             "Nothing can be written at this provider ({}); it is only read.",
@@ -95,6 +105,30 @@ pub(super) fn calendar(place: &Place) -> Result<(), Refusal> {
         return Err(Refusal::new("calendar_read_only", message));
     }
     Ok(())
+}
+
+impl Service {
+    /// Lets events be written for the people of an organization, or no longer; whether that was a change. What waits
+    /// for a provider already is still told.
+    ///
+    /// # Errors
+    /// When our database fails.
+    pub async fn allow_writes(
+        &self,
+        organization: OrganizationId,
+        allows: bool,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
+        let tx = self.begin(organization).await?;
+        let changed = organizations::allow_writes(&tx, allows).await?;
+        if changed {
+            let detail = serde_json::json!({ "allows": allows });
+            let target = ("organization", organization.0);
+            self.audit_of(&tx, actor, "organization.allow_writes", target, Some(detail)).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
 }
 
 /// Whether the event can be written at all.

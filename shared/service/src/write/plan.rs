@@ -54,6 +54,32 @@ pub struct Mail {
     pub notify: Notify,
     /// The addresses that it may mail because of that.
     pub addresses: Vec<String>,
+    /// What becomes of the message that was given; `None` where none was.
+    pub message: Option<Carried>,
+}
+
+/// What becomes of a message to those who are mailed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Carried {
+    /// Whether it goes along.
+    pub is_carried: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+}
+
+impl Carried {
+    /// What the provider does with a message.
+    pub(super) fn by(place: &Place, mail: &Mail) -> Self {
+        let reason = if mail.addresses.is_empty() {
+            Some("Nobody is mailed about this, so that the message goes nowhere.")
+        } else if Limits::of(place.connection.settings.provider).carries_messages {
+            None
+        } else {
+            Some("This provider mails in its own words and takes no message along.")
+        };
+        Self { is_carried: reason.is_none(), reason }
+    }
 }
 
 /// One write of one copy, with the event before and after.
@@ -88,7 +114,7 @@ pub(super) fn plan(
     if notify == Notify::None {
         addresses.clear();
     }
-    Plan { writes: writes.collect(), mail: Mail { notify, addresses }, adjusted, lost }
+    Plan { writes: writes.collect(), mail: Mail { notify, addresses, message: None }, adjusted, lost }
 }
 
 /// Whom the provider would mail if it was allowed to mail all: the organizer about an answer, the guests about what

@@ -1,8 +1,8 @@
 //! Taking an entry of the history back, as a new write with its own history.
 
 use calfleet_domain::model::{EditScope, Event, EventId, HistoryId, OrganizationId};
-use calfleet_domain::reconcile::restore::{Answers, RestoreError, restore};
-use calfleet_domain::reconcile::{Atom, FieldChange};
+use calfleet_domain::reconcile::restore::{Answers, RestoreError, Restored, restore};
+use calfleet_domain::reconcile::{Atom, Contest, FieldChange, Loser, Side};
 use calfleet_providers::naming::Names;
 use calfleet_store::Scope;
 use calfleet_store::events::{self, EventState, StoredRow};
@@ -43,14 +43,14 @@ impl Service {
                 "A split is undone by hand: delete the second part, then change the rule of the first.";
             return Err(Refusal::new("not_undoable", message).into());
         }
-        let existence = changes_of(&entry).into_iter().find(is_existence);
+        let existence = taken_back(&entry).into_iter().find(is_existence);
         let deleted = match existence {
             None => return self.change(event, &Wish::Restore(&entry), terms).await,
             // it came to be then
             Some(FieldChange { before: None, .. }) => {
                 return self.delete_event(event, Reach::ALL, terms).await;
             }
-            Some(FieldChange { before: Some(before), .. }) => before,
+            Some(FieldChange { before: Some(before), .. }) => lost_version(&entry).unwrap_or(before),
         };
         if row.state != EventState::Tombstone {
             return Err(changed_since(&[Atom::Existence]));
@@ -90,21 +90,6 @@ impl Service {
         Ok(outcome)
     }
 
-    /// The newest entries of an event's history, newest first.
-    ///
-    /// # Errors
-    /// When there is no such event, or our database fails.
-    pub async fn event_history(
-        &self,
-        organization: OrganizationId,
-        event: EventId,
-        limit: usize,
-    ) -> Result<Vec<HistoryEntry>, WriteError> {
-        let tx = self.store.read(Scope::Organization(organization)).await?;
-        events::load(&tx, event).await?.ok_or(WriteError::NotFound("event"))?;
-        Ok(history::of_event(&tx, event, limit).await?)
-    }
-
     /// The newest entry of an event's history that was requested here: what is undone unless another is named.
     ///
     /// # Errors
@@ -114,7 +99,9 @@ impl Service {
         organization: OrganizationId,
         event: EventId,
     ) -> Result<HistoryId, WriteError> {
-        let entries = self.event_history(organization, event, LOOKED_BACK).await?;
+        let tx = self.store.read(Scope::Organization(organization)).await?;
+        events::load(&tx, event).await?.ok_or(WriteError::NotFound("event"))?;
+        let entries = history::of_event(&tx, event, LOOKED_BACK).await?;
         let last = entries.into_iter().find(|entry| entry.cause == Cause::Request.as_str());
         let message = "None of the last changes was made here; name one by its id in the history.";
         Ok(last.map(|entry| entry.id).ok_or_else(|| Refusal::new("nothing_to_undo", message))?)
@@ -123,12 +110,12 @@ impl Service {
 
 /// What the event becomes when the entry is taken back.
 pub(super) fn restored(before: &Event, entry: &HistoryEntry) -> Result<Changed, WriteError> {
-    let changes = changes_of(entry);
+    let changes = taken_back(entry);
     if changes.is_empty() {
         return Err(unknown());
     }
     let answers = if is_answer(entry) { Answers::Restored } else { Answers::Kept };
-    let event = restore(before, &changes, answers).map_err(|error| match error {
+    let Restored { event, lost } = restore(before, &changes, answers).map_err(|error| match error {
         RestoreError::ChangedSince(atoms) => changed_since(&atoms),
         RestoreError::Unknown => unknown(),
     })?;
@@ -136,7 +123,7 @@ pub(super) fn restored(before: &Event, entry: &HistoryEntry) -> Result<Changed, 
     let first = keys.next().flatten();
     let is_one = first.is_some() && keys.all(|key| key == first);
     let reach = if is_one { Reach { scope: EditScope::This, recurrence_id: first } } else { Reach::ALL };
-    Ok(Changed { event: Some(event), split: None, reach, adjusted: Vec::new(), lost: Vec::new() })
+    Ok(Changed { event: Some(event), split: None, reach, adjusted: Vec::new(), lost })
 }
 
 /// Whether the entry is an answer that the calendar's owner gave here.
@@ -144,9 +131,31 @@ pub(super) fn is_answer(entry: &HistoryEntry) -> bool {
     entry.decision == "respond"
 }
 
-pub(super) fn changes_of(entry: &HistoryEntry) -> Vec<FieldChange> {
-    let fields = entry.changes.as_ref().and_then(|changes| changes.get("fields"));
-    fields.and_then(|fields| serde_json::from_value(fields.clone()).ok()).unwrap_or_default()
+/// What is taken back with an entry: what changed here, and what lost to our side.
+fn taken_back(entry: &HistoryEntry) -> Vec<FieldChange> {
+    let mut changes = changes_of(entry);
+    changes.extend(said(entry, "overruled").unwrap_or_else(Vec::new));
+    let contests = said::<Loser>(entry, "loser").map(|loser| loser.contests).unwrap_or_default();
+    let won = contests.into_iter().filter(|contest| contest.winner == Side::Local);
+    changes.extend(won.map(|contest| {
+        let Contest { instance, atom, local, remote, .. } = contest;
+        FieldChange { instance, atom, before: remote, after: local }
+    }));
+    changes
+}
+
+/// What the provider said of an event whose deletion here won.
+fn lost_version(entry: &HistoryEntry) -> Option<serde_json::Value> {
+    serde_json::to_value(said::<Loser>(entry, "loser")?.remote?).ok()
+}
+
+fn said<T: serde::de::DeserializeOwned>(entry: &HistoryEntry, name: &str) -> Option<T> {
+    let said = entry.changes.as_ref()?.get(name)?;
+    serde_json::from_value(said.clone()).ok()
+}
+
+pub(crate) fn changes_of(entry: &HistoryEntry) -> Vec<FieldChange> {
+    said(entry, "fields").unwrap_or_default()
 }
 
 fn is_existence(change: &FieldChange) -> bool {

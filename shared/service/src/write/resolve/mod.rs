@@ -3,7 +3,12 @@
 //! *Ours* is a new write with its own intent; *theirs* takes over what the provider has and withdraws what was to be
 //! told. Either way it is one transaction: the event, its history, the outbox, the conflict, the ask.
 
+mod mix;
+
+use std::collections::BTreeMap;
+
 use calfleet_domain::model::{ConflictId, Event, Notify, Operation, OrganizationId, OutboxId, Role};
+use calfleet_domain::reconcile::diff::changes;
 use calfleet_domain::reconcile::version::is_same;
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::conflicts::{self, Conflict};
@@ -12,12 +17,13 @@ use calfleet_store::outbox::{self, OutboxState};
 use calfleet_store::{Scope, Tx};
 use serde_json::json;
 
-use super::commit::{Mode, RowChange, RowWrite, Terms, Written};
-use super::outcome::{Outcome, WriteError};
-use super::permit::{self, Place, Refusal};
-use super::plan::{Plan, Step, mailed, plan};
-use super::scope::Reach;
 use crate::service::Service;
+use crate::write::commit::{Mode, RowChange, RowWrite, Terms, Written};
+use crate::write::outcome::{Outcome, WriteError};
+use crate::write::permit::{self, Place, Refusal};
+use crate::write::plan::{Plan, Step, mailed, plan};
+use crate::write::scope::Reach;
+use mix::Kept;
 
 /// How often a decision is planned anew because others changed the event meanwhile.
 const ATTEMPTS: u32 = 5;
@@ -41,6 +47,15 @@ impl Choice {
     }
 }
 
+/// A decision field by field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mix {
+    /// The side that is kept of each field, by its name in [`ContestView`](crate::write::ContestView).
+    pub fields: BTreeMap<String, Choice>,
+    /// The side that is kept of all others; without it each has to be named.
+    pub rest: Option<Choice>,
+}
+
 /// A decision, ready to be written.
 struct Decision {
     write: RowWrite,
@@ -59,6 +74,19 @@ impl Service {
         choice: Choice,
         terms: &Terms,
     ) -> Result<Outcome, WriteError> {
+        self.mix_conflict(id, &Mix { rest: Some(choice), ..Mix::default() }, terms).await
+    }
+
+    /// Decides a conflict field by field: one write, whatever is kept of which side.
+    ///
+    /// # Errors
+    /// As [`Self::resolve_conflict`], and when a field is not contested or not decided.
+    pub async fn mix_conflict(
+        &self,
+        id: ConflictId,
+        mix: &Mix,
+        terms: &Terms,
+    ) -> Result<Outcome, WriteError> {
         let tx = self.store.read(Scope::Organization(terms.organization_id)).await?;
         let conflict = open(&tx, id).await?;
         drop(tx);
@@ -67,9 +95,9 @@ impl Service {
             let tx = self.begin(terms.organization_id).await?;
             let conflict = open(&tx, id).await?;
             let row = events::load(&tx, conflict.event_id).await?.ok_or(WriteError::NotFound("event"))?;
-            let decision = match choice {
-                Choice::Ours => self.ours(&place, row, &conflict, terms)?,
-                Choice::Theirs => theirs(&place, row, &conflict),
+            let decision = match mix::kept(mix, &conflict, &row.event)? {
+                Kept::Theirs => theirs(&place, row, &conflict),
+                kept => self.ours(&place, row, (&conflict, kept), terms)?,
             };
             if let Some(outcome) = self.decide(tx, &place, decision, terms).await? {
                 return Ok(outcome);
@@ -110,11 +138,12 @@ impl Service {
         Err(WriteError::Busy)
     }
 
-    /// What trying a dead intent again, with those of the same event that died with it, would come to.
+    /// What telling the provider of an intent, with the others of the same event that go along, would come to; of one
+    /// that was given up, if it was tried again.
     ///
     /// # Errors
     /// When there is no such intent, or our database fails.
-    pub async fn plan_retry(&self, organization: OrganizationId, id: OutboxId) -> Result<Plan, WriteError> {
+    pub async fn plan_intent(&self, organization: OrganizationId, id: OutboxId) -> Result<Plan, WriteError> {
         let tx = self.store.read(Scope::Organization(organization)).await?;
         let entry = outbox::load(&tx, id).await?.ok_or(WriteError::NotFound("outbox entry"))?;
         let all = outbox::unsettled(&tx, &[entry.event_id]).await?;
@@ -127,18 +156,24 @@ impl Service {
             (_, None) => Operation::Delete,
             (Some(_), Some(_)) => entry.operation,
         };
-        let is_dead = entry.state == OutboxState::Dead;
-        let steps: Vec<Step<'_>> = is_dead.then(|| step(&row, operation, base, event)).into_iter().collect();
+        let is_unsettled = matches!(entry.state, OutboxState::Dead | OutboxState::Pending);
+        let is_needless = match (base, event) {
+            (Some(base), Some(event)) => is_same(base, event),
+            (None, None) => true,
+            _ => false,
+        };
+        let steps: Vec<Step<'_>> =
+            (is_unsettled && !is_needless).then(|| step(&row, operation, base, event)).into_iter().collect();
         let notify = all.iter().map(|one| one.notify).max().unwrap_or(entry.notify);
         Ok(plan(&place, &steps, notify, Vec::new(), Vec::new()))
     }
 
-    /// Our side is brought to the provider.
+    /// Our side, or what is kept of both, is brought to the provider.
     fn ours(
         &self,
         place: &Place,
         mut row: StoredRow,
-        conflict: &Conflict,
+        (conflict, kept): (&Conflict, Kept),
         terms: &Terms,
     ) -> Result<Decision, WriteError> {
         permit::calendar(place)?;
@@ -155,7 +190,11 @@ impl Service {
             row.instances.clear();
         }
         let there = row.event.base.clone();
-        let note = json!({ "resolves": conflict.id, "kept": Choice::Ours.as_str() });
+        let held = row.event.event.clone();
+        let (name, lost) = (kept.as_str(), kept.lost());
+        if let Kept::Mixed(restored) = kept {
+            row.event.event = Some(restored.event);
+        }
         let (operation, change) = match (&row.event.event, &there) {
             (None, None) => return Ok(theirs(place, row, conflict)),
             (Some(ours), Some(there)) if is_same(ours, there) => return Ok(theirs(place, row, conflict)),
@@ -170,8 +209,14 @@ impl Service {
         }
         let steps = [step(&row, operation, there.as_ref(), row.event.event.as_ref())];
         permit::silence(place, row.event.role, terms.notify, &mailed(place, &steps))?;
-        let plan = plan(place, &steps, terms.notify, Vec::new(), Vec::new());
-        let resolves = Some((conflict.id, Choice::Ours.as_str()));
+        let plan = plan(place, &steps, terms.notify, Vec::new(), lost);
+        // what we held is one thing, what the provider had and loses another
+        let overruled: Vec<_> = plan.writes.iter().flat_map(|write| &write.fields).collect();
+        let fields = changes(held.as_ref(), row.event.event.as_ref());
+        let note = json!({
+            "resolves": conflict.id, "kept": name, "fields": fields, "overruled": overruled,
+        });
+        let resolves = Some((conflict.id, name));
         let write =
             RowWrite { row: change, operation, reach: Reach::ALL, decision: "resolve", note, resolves };
         Ok(Decision { write, plan })

@@ -41,13 +41,14 @@ impl Handler for PushOutbox {
     #[tracing::instrument(name = "job.push_outbox", skip_all, fields(connection.id = %claim.key.target))]
     async fn run(&self, claim: &Claim) -> Result<Finish, StoreError> {
         let started_at = self.clock.now();
+        let id = RunId(self.rng.uuid(started_at));
         let connection = match account::connection(&self.store, claim).await? {
             Ok(connection) => connection,
             Err(finish) => return Ok(finish),
         };
         let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
             Opened::Ready(driver) => {
-                let report = self.push(claim, &connection, driver.as_ref()).await?;
+                let report = self.push((claim, id), &connection, driver.as_ref()).await?;
                 (report, driver.requests_sent())
             }
             Opened::Later(finish) => return Ok(finish),
@@ -61,7 +62,7 @@ impl Handler for PushOutbox {
         if report.has_refused_token {
             self.distrust(&connection).await?;
         }
-        self.record(claim, &connection, &report, started_at, requests).await?;
+        self.record((claim, id), &connection, &report, started_at, requests).await?;
         let now = self.clock.now();
         Ok(match &report.ending {
             // The next run refreshes the token first; that it stays refused is for the sync to find out.
@@ -76,7 +77,7 @@ impl Handler for PushOutbox {
 impl PushOutbox {
     async fn push(
         &self,
-        claim: &Claim,
+        (claim, run): (&Claim, RunId),
         connection: &Connection,
         driver: &dyn Driver,
     ) -> Result<Report, StoreError> {
@@ -86,6 +87,7 @@ impl PushOutbox {
             rng: self.rng.as_ref(),
             driver,
             claim,
+            run,
             connection,
             settings: &self.settings,
         };
@@ -102,7 +104,7 @@ impl PushOutbox {
     /// A run that wrote something or failed leaves a row.
     async fn record(
         &self,
-        claim: &Claim,
+        (claim, id): (&Claim, RunId),
         connection: &Connection,
         report: &Report,
         started_at: Timestamp,
@@ -113,7 +115,7 @@ impl PushOutbox {
         }
         let finished_at = self.clock.now();
         let run = Run {
-            id: RunId(self.rng.uuid(finished_at)),
+            id,
             organization_id: connection.organization_id,
             connection_id: Some(connection.id),
             key: claim.key,

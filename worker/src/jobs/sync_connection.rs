@@ -41,13 +41,14 @@ impl Handler for SyncConnection {
     #[tracing::instrument(name = "job.sync_connection", skip_all, fields(connection.id = %claim.key.target))]
     async fn run(&self, claim: &Claim) -> Result<Finish, StoreError> {
         let started_at = self.clock.now();
+        let id = RunId(self.rng.uuid(started_at));
         let connection = match account::connection(&self.store, claim).await? {
             Ok(connection) => connection,
             Err(finish) => return Ok(finish),
         };
         let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
             Opened::Ready(driver) => {
-                let report = self.sync(claim, &connection, driver.as_ref()).await?;
+                let report = self.sync((claim, id), &connection, driver.as_ref()).await?;
                 if report.has_refused_token {
                     self.distrust(&connection).await?;
                 }
@@ -56,7 +57,7 @@ impl Handler for SyncConnection {
             Opened::Later(finish) => return Ok(finish),
             Opened::Unusable(error) => (self.unopened(claim, &connection, error).await?, 0),
         };
-        self.record(claim, &connection, &report, started_at, requests).await?;
+        self.record((claim, id), &connection, &report, started_at, requests).await?;
         let longest = connection.settings.poll_interval;
         Ok(of_run(&report.ending, claim.attempt, longest, self.clock.now(), self.rng.as_ref()))
     }
@@ -65,7 +66,7 @@ impl Handler for SyncConnection {
 impl SyncConnection {
     async fn sync(
         &self,
-        claim: &Claim,
+        (claim, run): (&Claim, RunId),
         connection: &Connection,
         driver: &dyn Driver,
     ) -> Result<Report, StoreError> {
@@ -75,6 +76,7 @@ impl SyncConnection {
             rng: self.rng.as_ref(),
             driver,
             claim,
+            run,
             connection,
             settings: &self.settings,
         };
@@ -112,7 +114,7 @@ impl SyncConnection {
     /// A run that changed something or failed leaves a row; a poll without change does not.
     async fn record(
         &self,
-        claim: &Claim,
+        (claim, id): (&Claim, RunId),
         connection: &Connection,
         report: &Report,
         started_at: Timestamp,
@@ -123,7 +125,7 @@ impl SyncConnection {
         }
         let finished_at = self.clock.now();
         let run = Run {
-            id: RunId(self.rng.uuid(finished_at)),
+            id,
             organization_id: connection.organization_id,
             connection_id: Some(connection.id),
             key: claim.key,

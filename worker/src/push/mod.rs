@@ -1,10 +1,10 @@
 //! Outbound push: bringing a connection's local writes to its provider.
 //!
 //! ```text
-//! outbox ─▶ event by event, by urgency and age: all its waiting entries together
+//! outbox ─▶ event by event, by urgency and age: all its waiting entries together; many events as a page
 //!     was sent before? ─▶ read, reconcile: what was applied is found, not repeated
 //!     mark as sent, commit ─▶ one write with a precondition ─▶ the answer is what both sides agree on, commit
-//!     refused because it changed there ─▶ read, reconcile, write again (bounded)
+//!     refused because it changed there ─▶ read, reconcile, write again (bounded), in the page's next round
 //! ```
 //! - What an event says is read when it is sent: entries of one event fold into one write, which mails as widely as
 //!   the widest of them asked for.
@@ -15,6 +15,7 @@
 //! Deciding is in [`settle`] and [`trouble`], without I/O; everything else here only carries.
 
 mod event;
+mod page;
 mod settle;
 mod trouble;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::job::Claim;
-use calfleet_domain::model::EventId;
+use calfleet_domain::model::{EventId, RunId};
 use calfleet_providers::driver::Driver;
 use calfleet_store::connections::Connection;
 use calfleet_store::outbox::{self, OutboxEntry};
@@ -34,7 +35,9 @@ use crate::outcome::Ending;
 use event::Step;
 
 /// Events taken up with one look at the outbox.
-const EVENTS_AT_ONCE: usize = 20;
+const EVENTS_AT_ONCE: usize = 100;
+/// Events that go one by one even where they could travel together: a person waits for the first of them.
+const GO_SINGLY: usize = 3;
 /// Failures of different events in a row after which the provider is taken to be away.
 const FAILURES_IN_A_ROW: u32 = 3;
 
@@ -72,6 +75,8 @@ pub struct Push<'a> {
     pub driver: &'a dyn Driver,
     /// The right to work on it.
     pub claim: &'a Claim,
+    /// What the history and the list of runs call it.
+    pub run: RunId,
     /// Whose account it is.
     pub connection: &'a Connection,
     /// The numbers.
@@ -120,38 +125,64 @@ pub async fn connection(push: Push<'_>) -> Result<Report, StoreError> {
             report.ending = Ending::Finished { next };
             return Ok(report);
         }
-        for group in by_event(entries) {
+        let groups = by_event(entries);
+        let is_worth_it = groups.len() > GO_SINGLY;
+        let most = if is_worth_it { push.driver.capabilities().write_batch.max(1) } else { 1 };
+        for page in groups.chunks(most) {
             if push.clock.now().since(began) >= push.settings.turn_time {
                 report.ending = Ending::Yielded;
                 return Ok(report);
             }
-            match push.event(&group).await? {
-                Step::Delivered => report.pushed.delivered += 1,
-                Step::Needless => report.pushed.needless += 1,
-                Step::SetAside(failure) => {
-                    report.pushed.set_aside += 1;
-                    report.failure = failure.or(report.failure);
-                }
-                Step::Deferred(class, problem) => {
-                    report.pushed.deferred += 1;
-                    report.failure = Some((class, problem.clone()));
-                    failures += 1;
-                    if failures >= FAILURES_IN_A_ROW {
-                        report.ending = Ending::Failed { class, problem };
-                        return Ok(report);
-                    }
-                    continue;
-                }
-                Step::Stop(class, problem) => {
-                    report.pushed.deferred += 1;
-                    report.has_refused_token = class == FailureClass::Auth;
-                    report.failure = Some((class, problem.clone()));
-                    report.ending = Ending::Failed { class, problem };
-                    return Ok(report);
-                }
+            let mut failed = None;
+            for step in push.page(page).await? {
+                failed = [failed, report.note(step, &mut failures)].into_iter().flatten().max_by_key(gravity);
             }
-            failures = 0;
+            if let Some(ending) = failed {
+                report.ending = ending;
+                return Ok(report);
+            }
         }
+    }
+}
+
+/// Which of the failures of a page decides when the connection is looked at again: whoever said for how long it wants
+/// to hear nothing is obeyed.
+fn gravity(ending: &Ending) -> (u8, Duration) {
+    match ending {
+        Ending::Failed { class: FailureClass::Throttled { retry_after }, .. } => {
+            (2, retry_after.unwrap_or_default())
+        }
+        Ending::Failed { class: FailureClass::Auth, .. } => (1, Duration::ZERO),
+        _ => (0, Duration::ZERO),
+    }
+}
+
+impl Report {
+    /// Counts what came of one event; `failures` are those of different events in a row. How the run ends, if it
+    /// does.
+    fn note(&mut self, step: Step, failures: &mut u32) -> Option<Ending> {
+        match step {
+            Step::Delivered => self.pushed.delivered += 1,
+            Step::Needless => self.pushed.needless += 1,
+            Step::SetAside(failure) => {
+                self.pushed.set_aside += 1;
+                self.failure = failure.or(self.failure.take());
+            }
+            Step::Deferred(class, problem) => {
+                self.pushed.deferred += 1;
+                self.failure = Some((class, problem.clone()));
+                *failures += 1;
+                return (*failures >= FAILURES_IN_A_ROW).then_some(Ending::Failed { class, problem });
+            }
+            Step::Stop(class, problem) => {
+                self.pushed.deferred += 1;
+                self.has_refused_token |= class == FailureClass::Auth;
+                self.failure = Some((class, problem.clone()));
+                return Some(Ending::Failed { class, problem });
+            }
+        }
+        *failures = 0;
+        None
     }
 }
 

@@ -2,7 +2,9 @@
 
 use calfleet_domain::clock::{Rng, Timestamp};
 use calfleet_domain::model::{Event, EventId, MeetingId, ProviderId, ProviderKind, RemoteEvent, StoredEvent};
-use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, broken_off, look_again_at, reconcile};
+use calfleet_domain::reconcile::{
+    Context, Decision, Plan, Remote, broken_off, half_made, look_again_at, reconcile,
+};
 use calfleet_domain::recurrence::span;
 use calfleet_providers::naming;
 use calfleet_store::apply::{
@@ -65,7 +67,10 @@ pub(super) fn after_reading(row: &StoredRow, shown: Shown<'_>, place: &Place<'_>
     let mut base = row.event.base.clone();
     if let (Shown::Present(remote), Some(local)) = (shown, &row.event.event) {
         // What is there may be half of what an earlier attempt wanted.
-        base = base.map(|base| broken_off(base, local, &remote.event));
+        base = match base {
+            Some(base) => Some(broken_off(base, local, &remote.event)),
+            None => half_made(local, &remote.event),
+        };
     }
     settled(row, base, shown, place)
 }
@@ -91,6 +96,18 @@ pub(super) fn after_writing(
         }
     }
     settled
+}
+
+/// Puts what is to be written about another row beside it.
+pub(super) fn join(writes: &mut PageWrites, other: PageWrites) {
+    let PageWrites { updates, revisions, deletions, settled, read_again, history, conflicts, .. } = other;
+    writes.updates.extend(updates);
+    writes.revisions.extend(revisions);
+    writes.deletions.extend(deletions);
+    writes.settled.extend(settled);
+    writes.read_again.extend(read_again);
+    writes.history.extend(history);
+    writes.conflicts.extend(conflicts);
 }
 
 fn settled(row: &StoredRow, base: Option<Event>, shown: Shown<'_>, place: &Place<'_>) -> Settled {

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
 pub(super) struct Attempted<'a> {
     /// The entries it was for, in the order of their receipt; never empty.
     pub(super) entries: &'a [OutboxEntry],
+    /// Whether it takes several requests.
+    pub(super) has_steps: bool,
     /// How often it was read again and repeated in this run.
     pub(super) repeats: u32,
     /// Entries older than this are given up.
@@ -41,7 +43,7 @@ const REPEATS: u32 = 4;
 
 /// What follows from a failure.
 pub(super) fn of(error: &DriverError, attempted: &Attempted<'_>, rng: &dyn Rng) -> Trouble {
-    let Attempted { entries, repeats, give_up_after, now } = *attempted;
+    let Attempted { entries, has_steps, repeats, give_up_after, now } = *attempted;
     let problem =
         LastProblem { code: error.problem.code().to_owned(), text: error.problem.to_string(), at: now };
     let failed_before = entries.iter().map(|entry| entry.attempt).max().unwrap_or_default();
@@ -57,9 +59,10 @@ pub(super) fn of(error: &DriverError, attempted: &Attempted<'_>, rng: &dyn Rng) 
     let received = entries.iter().map(|entry| entry.received_at).max().unwrap_or(now);
     let is_old = now.since(received) >= give_up_after;
     match error.class {
-        // Refused without effect: the row waits, the entries keep their place.
+        // What was refused has had no effect; but the steps before it may have had theirs. The row waits, the entries
+        // keep their place.
         FailureClass::Throttled { .. } | FailureClass::Auth => {
-            Trouble::Stop(Setback { not_before: now, ..setback(was_sent) })
+            Trouble::Stop(Setback { not_before: now, ..setback(was_sent || has_steps) })
         }
         FailureClass::Permanent | FailureClass::Gone => Trouble::GiveUp(problem),
         FailureClass::Transient | FailureClass::Conflict if is_old => Trouble::GiveUp(problem),
@@ -98,6 +101,7 @@ mod tests {
             scope: EditScope::All,
             recurrence_id: None,
             notify: Notify::None,
+            message: None,
             urgency: 0,
             idempotency_key: None,
             state: OutboxState::Pending,
@@ -116,7 +120,8 @@ mod tests {
         let entries = [entry(received_at)];
         let give_up_after = Duration::from_hours(72);
         let now = Timestamp(10 * DAY);
-        of(&error, &Attempted { entries: &entries, repeats, give_up_after, now }, &Fixed)
+        let attempted = Attempted { entries: &entries, has_steps: false, repeats, give_up_after, now };
+        of(&error, &attempted, &Fixed)
     }
 
     #[test]

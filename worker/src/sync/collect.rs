@@ -5,12 +5,17 @@
 //! can read it; more than that goes into tables, so that a listing of a hundred thousand names needs the memory of
 //! a few thousand, and is not asked for again after a crash.
 //!
+//! The page after one is asked for while that one is applied, and what it named is read.
+//!
 //! A listing that breaks off has listed nothing: what it left in the tables belongs to a generation that is
 //! cleared when the next begins.
 
+use std::pin::pin;
+
 use calfleet_domain::model::{Listing, Member};
-use calfleet_providers::driver::{ChangePage, Since};
+use calfleet_providers::driver::{ChangePage, DriverError, Since};
 use calfleet_store::listing::{self, ListingHash};
+use futures_util::future::{self, BoxFuture, Either, FutureExt as _};
 use tokio::sync::mpsc;
 
 use super::Stop;
@@ -21,6 +26,31 @@ const COMPARED_AT_ONCE: usize = 2_000;
 
 /// Batches that may wait between the driver and us; the driver stops receiving when there are more.
 const BATCHES_AHEAD: usize = 4;
+
+/// A page that is asked for; the asking goes on only while somebody waits for it or for what is done meanwhile.
+pub(super) struct Asked<'a> {
+    /// Where it begins.
+    pub(super) since: Since,
+    asking: BoxFuture<'a, Result<ChangePage, DriverError>>,
+    answer: Option<Result<ChangePage, DriverError>>,
+    members: mpsc::Receiver<Vec<Member>>,
+}
+
+impl Asked<'_> {
+    /// Does `work`, and goes on asking until that is done.
+    pub(super) async fn while_doing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        if self.answer.is_some() {
+            return work.await;
+        }
+        match future::select(pin!(work), &mut self.asking).await {
+            Either::Left((done, _)) => done,
+            Either::Right((answer, work)) => {
+                self.answer = Some(answer);
+                work.await
+            }
+        }
+    }
+}
 
 /// A page and what it named.
 #[derive(Debug)]
@@ -46,18 +76,29 @@ struct Collected {
     unwritten: Vec<ListingHash>,
 }
 
-impl Turn<'_> {
-    /// Asks for a page.
-    pub(super) async fn list(&mut self, since: &Since) -> Result<Listed, Stop> {
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let driver = self.sync.driver;
-        let calendar = self.calendar.clone();
+impl<'a> Turn<'a> {
+    /// Asks for the page at `since`.
+    pub(super) fn ask(&self, since: Since) -> Asked<'a> {
+        let (sender, members) = mpsc::channel(BATCHES_AHEAD);
+        let (driver, calendar, at) = (self.sync.driver, self.calendar.clone(), since.clone());
         let asking = async move {
-            let answer = driver.list_changes(&calendar, since, &sender).await;
+            let answer = driver.list_changes(&calendar, &at, &sender).await;
             drop(sender);
             answer
         };
-        let (page, collected) = tokio::join!(asking, self.collect(receiver));
+        Asked { since, asking: asking.boxed(), answer: None, members }
+    }
+
+    /// Waits for a page that was asked for, and sorts what it names as the names come.
+    pub(super) async fn listed(&mut self, asked: Asked<'_>) -> Result<Listed, Stop> {
+        let Asked { asking, answer, members, .. } = asked;
+        let answered = async {
+            match answer {
+                Some(answer) => answer,
+                None => asking.await,
+            }
+        };
+        let (page, collected) = tokio::join!(answered, self.collect(members));
         // Our own failure ended the listing; the driver's error is then only its echo.
         let mut collected = collected?;
         let page = page?;

@@ -74,7 +74,12 @@ impl Turn<'_> {
         for _ in 0..PLANS {
             let Planned { writes, counts } = self.plan(changes, requested_at, cause).await?;
             let tx = self.begin().await?;
-            let stamp = Stamp { now: self.sync.clock.now(), requested_at, zone_data: DATA_VERSION };
+            let stamp = Stamp {
+                now: self.sync.clock.now(),
+                requested_at,
+                zone_data: DATA_VERSION,
+                run: Some(self.sync.run),
+            };
             match apply::apply(&tx, self.key, &writes, &stamp).await {
                 Ok(Applied::Written) => {}
                 Ok(Applied::Outdated) => {

@@ -191,7 +191,12 @@ impl Turn<'_> {
             ..PageWrites::default()
         };
         let tx = self.begin().await?;
-        let stamp = Stamp { now: self.sync.clock.now(), requested_at: began, zone_data: DATA_VERSION };
+        let stamp = Stamp {
+            now: self.sync.clock.now(),
+            requested_at: began,
+            zone_data: DATA_VERSION,
+            run: Some(self.sync.run),
+        };
         if apply::apply(&tx, self.key, &writes, &stamp).await? == Applied::Outdated {
             tx.rollback().await?;
             return Err(Stop::Contended);

@@ -15,6 +15,8 @@ use super::{Stop, Sync};
 
 /// What counts as soon.
 const SOON: Duration = Duration::from_hours(30 * 24);
+/// Names that are taken from the table at once.
+const TAKEN_AT_ONCE: usize = 2_000;
 /// Most events that are read before their turn: more are not soon to anybody.
 const MOST_SOON: usize = 1_000;
 
@@ -25,11 +27,20 @@ pub(super) enum Source {
     Memory(VecDeque<ProviderId>),
     /// Named in memory and in `listing_items` too, from which they are struck out as they are applied.
     First(VecDeque<ProviderId>),
-    /// From `listing_items`, after the last one taken; they are struck out as they are applied.
+    /// From `listing_items`, in the order of their ids; they are struck out as they are applied.
     Items {
+        /// Taken from the table, and not given out yet.
+        taken: VecDeque<ProviderId>,
         /// The last one taken.
-        after: Option<ProviderId>,
+        last: Option<ProviderId>,
     },
+}
+
+impl Source {
+    /// Everything that is left in the table.
+    pub(super) fn items() -> Self {
+        Self::Items { taken: VecDeque::new(), last: None }
+    }
 }
 
 /// What follows when everything has been read.
@@ -61,7 +72,7 @@ struct Batch {
 impl Turn<'_> {
     /// Reads what is left in the tables; whether that was all.
     pub(super) async fn fetch_items(&mut self) -> Result<bool, Stop> {
-        let fetched = self.fetch(Source::Items { after: None }, Then::GoOn).await?;
+        let fetched = self.fetch(Source::items(), Then::GoOn).await?;
         Ok(fetched != Fetched::Yielded)
     }
 
@@ -127,18 +138,20 @@ impl Turn<'_> {
 
     async fn next_ids(&self, source: &mut Source) -> Result<Vec<ProviderId>, Stop> {
         let most = self.sync.driver.capabilities().read_batch.max(1);
-        match source {
-            Source::Memory(ids) | Source::First(ids) => Ok(ids.drain(..most.min(ids.len())).collect()),
-            Source::Items { after } => {
-                let tx = self.sync.store.read(self.scope()).await?;
-                let (calendar, generation) = (self.key.calendar_id, self.state.generation);
-                let ids = listing::next_items(&tx, calendar, generation, after.as_ref(), most).await?;
-                if let Some(last) = ids.last() {
-                    *after = Some(last.clone());
+        let ids = match source {
+            Source::Memory(ids) | Source::First(ids) => ids,
+            Source::Items { taken, last } => {
+                if taken.is_empty() {
+                    let tx = self.sync.store.read(self.scope()).await?;
+                    let (calendar, generation) = (self.key.calendar_id, self.state.generation);
+                    let limit = TAKEN_AT_ONCE.max(most);
+                    taken.extend(listing::next_items(&tx, calendar, generation, last.as_ref(), limit).await?);
+                    *last = taken.back().cloned().or(last.take());
                 }
-                Ok(ids)
+                taken
             }
-        }
+        };
+        Ok(ids.drain(..most.min(ids.len())).collect())
     }
 }
 

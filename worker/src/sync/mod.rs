@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use calfleet_domain::clock::{Clock, Rng};
 use calfleet_domain::job::Claim;
+use calfleet_domain::model::RunId;
 use calfleet_providers::driver::{Driver, DriverError};
 use calfleet_store::connections::Connection;
 use calfleet_store::{Store, StoreError};
@@ -87,6 +88,8 @@ pub struct Sync<'a> {
     pub driver: &'a dyn Driver,
     /// The right to work on it.
     pub claim: &'a Claim,
+    /// What the history and the list of runs call it.
+    pub run: RunId,
     /// Whose account it is.
     pub connection: &'a Connection,
     /// The numbers.

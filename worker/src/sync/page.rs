@@ -23,6 +23,7 @@ use calfleet_domain::model::{
     DetailLevel, Event, EventId, MeetingId, ProviderId, RemoteChange, RemoteEvent, Revision, Role, Uid,
     Version,
 };
+use calfleet_domain::reconcile::diff::changes;
 use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, look_again_at, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_store::apply::{
@@ -252,6 +253,9 @@ impl Planner<'_> {
         else {
             // Deleted here and not yet there: the deletion waits in the outbox or for a person, and is of what is
             // there now.
+            if plan.loser.is_some() {
+                self.note(row.event.id, plan, None);
+            }
             let (row, edited_at) = (touched(row), row.event.edited_at);
             let (revision, raw) = (remote.revision.clone(), remote.raw.clone());
             self.planned.writes.deletions.push(Deletion { row, base: plan.base.take(), edited_at });
@@ -302,7 +306,11 @@ impl Planner<'_> {
             let other = self.held.elsewhere.swap_remove(index);
             let from = (&row.event.calendar_id, &row.event.provider_id);
             let to = (&other.event.calendar_id, &other.event.provider_id);
-            let changes = json!({ "from": from, "to": to });
+            let fields = match row.event.base {
+                None => changes(row.event.event.as_ref(), other.event.event.as_ref()),
+                Some(_) => Vec::new(),
+            };
+            let changes = json!({ "from": from, "to": to, "fields": fields });
             self.planned.writes.adoptions.push(Adoption { row: touched(&row), place: touched(&other) });
             self.planned.counts.moved += 1;
             self.write_history(Some(row.event.id), "move", changes);

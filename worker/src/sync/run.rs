@@ -353,7 +353,8 @@ impl Run<'_> {
         loop {
             let now = self.sync.clock.now();
             let tx = self.sync.store.begin(self.sync.scope(), Priority::Background).await?;
-            let buried = apply::bury(&tx, calendar, seen_elsewhere_at, now, self.sync.rng).await?;
+            let buried =
+                apply::bury(&tx, calendar, seen_elsewhere_at, self.sync.run, now, self.sync.rng).await?;
             if buried.count == 0 {
                 return Ok(());
             }

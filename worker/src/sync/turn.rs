@@ -1,20 +1,20 @@
 //! One calendar's turn: from where its listing stopped to where it is complete, or the turn is spent.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Listing, ProviderId, RemoteChange};
+use calfleet_domain::model::{Listing, ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, Coverage, ListingMode, Next, Since};
 use calfleet_store::apply::CalendarKey;
-use calfleet_store::calendar_sync::{CalendarSync, Phase, SyncedCalendar};
+use calfleet_store::calendar_sync::{CalendarSync, NextListing, Phase, SyncedCalendar};
 use calfleet_store::events;
 use calfleet_store::history::Cause;
 use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{StoreError, Tx};
 
-use super::collect::Listed;
+use super::collect::{Asked, Listed};
 use super::fetch::{Fetched, Source, Then};
 use super::page::Counts;
 use super::{Stop, Sync};
@@ -51,6 +51,16 @@ pub(super) enum Turned {
     Unchanged,
     /// The turn is spent and there is more.
     Yielded,
+}
+
+/// How a page was taken.
+enum Taken<'a> {
+    /// The listing goes on with this one.
+    More(Asked<'a>),
+    /// It was the last, and the listing is still to be ended.
+    All,
+    /// And the turn ends with it.
+    Ended(Turned),
 }
 
 /// What a turn has done to the time its calendar is due.
@@ -156,31 +166,31 @@ impl<'a> Turn<'a> {
                 None => return self.complete(self.state.pending_token.clone()).await,
             }
         }
-        let mut since = self.start();
+        let since = self.start();
         if self.is_worth_announcing() {
             self.commit_progress().await?;
         }
+        let mut asked = self.ask(since);
         loop {
-            let listed = match self.list(&since).await {
+            let since = asked.since.clone();
+            let listed = match self.listed(asked).await {
                 Err(Stop::Driver(error))
                     if error.class == FailureClass::Gone && since != Since::Beginning =>
                 {
-                    since = self.start_over().await?;
+                    asked = self.start_over().await?;
                     continue;
                 }
                 other => other?,
             };
             if self.is_unmarked_full(&since, &listed).await? {
-                since = self.start_over().await?;
+                asked = self.start_over().await?;
                 continue;
             }
-            if let Some(ended) = self.take(listed).await? {
-                return Ok(ended);
-            }
-            match self.state.page_token.clone() {
-                Some(token) => since = Since::Page(token),
-                None => return self.complete(self.state.pending_token.clone()).await,
-            }
+            asked = match self.take(listed).await? {
+                Taken::More(next) => next,
+                Taken::All => return self.complete(self.state.pending_token.clone()).await,
+                Taken::Ended(turned) => return Ok(turned),
+            };
         }
     }
 
@@ -190,9 +200,7 @@ impl<'a> Turn<'a> {
             return Since::Page(token);
         }
         let now = self.sync.clock.now();
-        let is_full_due =
-            self.state.full_at.is_none_or(|at| at.plus(self.sync.settings.full_sync_every) <= now);
-        let is_full = self.state.requires_full || is_full_due;
+        let next = self.state.next_listing(self.sync.settings.full_sync_every, now);
         self.state.phase = Phase::Listing;
         self.state.page_token = None;
         self.state.pending_token = None;
@@ -204,7 +212,7 @@ impl<'a> Turn<'a> {
         self.is_resumed = false;
         let names_by_memory = self.sync.driver.capabilities().listing == ListingMode::Document;
         let (listing, since) = match self.state.sync_token.clone() {
-            Some(token) if !is_full => (Listing::Delta, Since::Token(token)),
+            Some(token) if next == NextListing::Delta => (Listing::Delta, Since::Token(token)),
             Some(token) if names_by_memory => (Listing::Full, Since::Again(token)),
             _ => (Listing::Full, Since::Beginning),
         };
@@ -213,13 +221,13 @@ impl<'a> Turn<'a> {
     }
 
     /// The cursor is dead, or was answered as if it were: everything is listed, pending edits stay.
-    async fn start_over(&mut self) -> Result<Since, Stop> {
+    async fn start_over(&mut self) -> Result<Asked<'a>, Stop> {
         self.state.sync_token = None;
         self.state.requires_full = true;
         self.state.phase = Phase::Idle;
         let since = self.start();
         self.commit_progress().await?;
-        Ok(since)
+        Ok(self.ask(since))
     }
 
     /// A first import, and what people wait for to be right again, are shown while they run; a poll is not.
@@ -245,8 +253,8 @@ impl<'a> Turn<'a> {
         Ok(listed.unchanged.saturating_mul(2) >= live && listed.known < live)
     }
 
-    /// Applies what a page says and what it names. `Some` when the turn ends with it.
-    async fn take(&mut self, listed: Listed) -> Result<Option<Turned>, Stop> {
+    /// Applies what a page says and what it names.
+    async fn take(&mut self, listed: Listed) -> Result<Taken<'a>, Stop> {
         let Listed { mut page, to_read, is_spilled, .. } = listed;
         page.changes = self.confirmed(page.changes, &to_read).await?;
         self.state.listing = page.listing;
@@ -256,8 +264,6 @@ impl<'a> Turn<'a> {
             Next::Token(token) => (None, Some(token)),
             Next::NoToken => (None, None),
         };
-        let ends_here = page_token.is_none() && page.listing == Listing::Delta;
-        let then = if ends_here { Then::Complete(pending_token.clone()) } else { Then::GoOn };
         if is_spilled {
             self.apply_all(page.changes, page.requested_at).await?;
             self.state.phase = Phase::Fetching;
@@ -266,36 +272,75 @@ impl<'a> Turn<'a> {
             self.commit_progress().await?;
             let goes_on = self.fresh_before.is_some() || self.fetch_soon().await?;
             if !goes_on || !self.fetch_items().await? {
-                return Ok(Some(Turned::Yielded));
+                return Ok(Taken::Ended(Turned::Yielded));
             }
             self.state.phase = Phase::Listing;
-            return Ok(None);
+            let next = self.state.page_token.clone().map(Since::Page);
+            return Ok(next.map_or(Taken::All, |next| Taken::More(self.ask(next))));
         }
-        let is_quiet = page.changes.is_empty() && to_read.is_empty();
-        if !is_quiet {
-            self.name(&page.changes);
-            if ends_here && to_read.is_empty() {
-                self.apply_last(page.changes, page.requested_at, pending_token).await?;
-                return Ok(Some(Turned::Complete));
-            }
-            self.apply_all(page.changes, page.requested_at).await?;
-            let source = Source::Memory(to_read.into_iter().map(|member| member.provider_id).collect());
-            match self.fetch(source, then).await? {
-                Fetched::All => {}
-                Fetched::Completed => return Ok(Some(Turned::Complete)),
-                Fetched::Yielded => return Ok(Some(Turned::Yielded)),
-            }
+        self.name(&page.changes);
+        let to_read: VecDeque<_> = to_read.into_iter().map(|member| member.provider_id).collect();
+        match page_token {
+            Some(token) => self.take_and_go_on(page.changes, to_read, page.requested_at, token).await,
+            None => self.take_last(page.changes, to_read, page.requested_at, pending_token).await,
         }
-        self.state.page_token = page_token;
-        self.state.pending_token = pending_token;
-        if self.state.page_token.is_some() {
+    }
+
+    /// Applies a page and what it names; the one after it is asked for meanwhile, unless this turn ends before.
+    async fn take_and_go_on(
+        &mut self,
+        changes: Vec<RemoteChange>,
+        to_read: VecDeque<ProviderId>,
+        requested_at: Timestamp,
+        token: String,
+    ) -> Result<Taken<'a>, Stop> {
+        let batches = to_read.len().div_ceil(self.sync.driver.capabilities().read_batch.max(1));
+        let goes_on = self.budget.left(self.sync.clock.now()) > batches + 1;
+        let mut ahead = goes_on.then(|| self.ask(Since::Page(token.clone())));
+        let applying = async {
+            self.apply_all(changes, requested_at).await?;
+            if self.fetch(Source::Memory(to_read), Then::GoOn).await? == Fetched::Yielded {
+                return Ok(Fetched::Yielded);
+            }
+            self.state.page_token = Some(token);
             self.commit_page().await?;
             self.budget.spend();
-            if self.budget.left(self.sync.clock.now()) == 0 {
-                return Ok(Some(Turned::Yielded));
-            }
+            Ok::<_, Stop>(Fetched::All)
+        };
+        let applied = match &mut ahead {
+            Some(asked) => asked.while_doing(applying).await?,
+            None => applying.await?,
+        };
+        Ok(match (applied, ahead) {
+            (Fetched::All, Some(asked)) => Taken::More(asked),
+            _ => Taken::Ended(Turned::Yielded),
+        })
+    }
+
+    /// Applies the last page and what it names; the cursor of a listing of what changed is committed with them.
+    async fn take_last(
+        &mut self,
+        changes: Vec<RemoteChange>,
+        to_read: VecDeque<ProviderId>,
+        requested_at: Timestamp,
+        token: Option<SyncToken>,
+    ) -> Result<Taken<'a>, Stop> {
+        let is_delta = self.state.listing == Listing::Delta;
+        if is_delta && to_read.is_empty() && !changes.is_empty() {
+            self.apply_last(changes, requested_at, token).await?;
+            return Ok(Taken::Ended(Turned::Complete));
         }
-        Ok(None)
+        let then = if is_delta { Then::Complete(token.clone()) } else { Then::GoOn };
+        self.apply_all(changes, requested_at).await?;
+        Ok(match self.fetch(Source::Memory(to_read), then).await? {
+            Fetched::All => {
+                self.state.page_token = None;
+                self.state.pending_token = token;
+                Taken::All
+            }
+            Fetched::Completed => Taken::Ended(Turned::Complete),
+            Fetched::Yielded => Taken::Ended(Turned::Yielded),
+        })
     }
 
     /// What a page with contents names is named like the members of one without.

@@ -156,6 +156,7 @@ impl Parts {
             telemetry: Arc::clone(&self.telemetry),
             notification_spacing: self.config.sync.notification_spacing,
             longest_wait: self.config.api.longest_wait(),
+            full_sync_every: self.config.sync.full_sync_every,
             draining,
         }
     }

@@ -21,6 +21,8 @@ pub struct App {
     pub notification_spacing: Duration,
     /// How long a request may wait for a provider's answer at most.
     pub longest_wait: Duration,
+    /// How often each calendar is compared in full with its provider.
+    pub full_sync_every: Duration,
     /// Cancelled when this process drains.
     pub draining: CancellationToken,
 }

@@ -2,7 +2,7 @@
 
 use calfleet_domain::model::{ConflictId, Notify};
 use calfleet_service::Service;
-use calfleet_service::write::{Choice, ConflictView, SideView};
+use calfleet_service::write::{Choice, ConflictView, Mix, SideView};
 use calfleet_store::conflicts::Which;
 
 use super::written::Manner;
@@ -29,8 +29,11 @@ enum Command {
         /// The conflict.
         conflict: ConflictId,
         /// Which side is kept: ours, what the event says here, or theirs, what the provider has.
-        #[arg(long, value_parser = choice)]
-        keep: Choice,
+        #[arg(long, value_parser = choice, required_unless_present = "field")]
+        keep: Option<Choice>,
+        /// A field of which a side is kept, such as title=theirs; each with --field.
+        #[arg(long, value_name = "FIELD=SIDE", value_parser = field)]
+        field: Vec<(String, Choice)>,
         #[command(flatten)]
         manner: Manner,
     },
@@ -56,9 +59,10 @@ pub(super) async fn run(service: &Service, command: &Conflicts) -> anyhow::Resul
     match command.command.as_ref() {
         None => list(service, &command.list).await,
         Some(Command::List(command)) => list(service, command).await,
-        Some(Command::Resolve { conflict, keep, manner }) => {
+        Some(Command::Resolve { conflict, keep, field, manner }) => {
             let terms = manner.terms(service, Notify::None).await?;
-            let outcome = service.resolve_conflict(*conflict, *keep, &terms).await;
+            let mix = Mix { fields: field.iter().cloned().collect(), rest: *keep };
+            let outcome = service.mix_conflict(*conflict, &mix, &terms).await;
             manner.report(service, &terms, outcome).await
         }
     }
@@ -76,7 +80,7 @@ async fn list(service: &Service, command: &List) -> anyhow::Result<()> {
 }
 
 fn row(view: &ConflictView) -> [String; 5] {
-    let about: Vec<&str> = view.contested.iter().map(|contest| contest.what.as_str()).collect();
+    let about: Vec<&str> = view.contested.iter().map(|contest| contest.field.as_str()).collect();
     [
         view.id.to_string(),
         view.event_id.to_string(),
@@ -95,8 +99,13 @@ fn side(view: Option<&SideView>) -> String {
 
 fn choice(name: &str) -> Result<Choice, String> {
     match name {
-        "ours" => Ok(Choice::Ours),
-        "theirs" => Ok(Choice::Theirs),
+        "ours" | "local" => Ok(Choice::Ours),
+        "theirs" | "remote" => Ok(Choice::Theirs),
         _ => Err("give ours or theirs".to_owned()),
     }
+}
+
+fn field(text: &str) -> Result<(String, Choice), String> {
+    let (name, side) = text.split_once('=').ok_or("give a field and a side, such as title=theirs")?;
+    Ok((name.to_owned(), choice(side)?))
 }

@@ -3,15 +3,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     CalendarId, EditScope, EventId, HistoryId, Notify, ParticipationStatus, RecurrenceId,
 };
-use calfleet_service::Service;
-use calfleet_service::write::{Answer, ChangeView, EventInput, EventPatch, Reach};
+use calfleet_service::past::{ChangeView, PastError};
+use calfleet_service::view::Content;
+use calfleet_service::write::{Answer, EventInput, EventPatch, Reach, Terms};
+use calfleet_service::{Service, read};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::written::{Manner, refusal};
+use super::written::Manner;
 use super::{Makes, Whose};
 use crate::print;
 
@@ -48,6 +53,9 @@ pub(crate) enum Event {
     Delete {
         /// The event.
         event: EventId,
+        /// What is said to those who are mailed, where the provider can carry it.
+        #[arg(long)]
+        message: Option<String>,
         #[command(flatten)]
         part: Part,
         #[command(flatten)]
@@ -77,6 +85,18 @@ pub(crate) enum Event {
         history: Option<HistoryId>,
         #[command(flatten)]
         manner: Manner,
+    },
+    /// Show what an event says, or what it said at an instant.
+    Show {
+        /// The event.
+        event: EventId,
+        /// The instant, such as 2026-12-01T10:00:00Z.
+        #[arg(long, value_name = "INSTANT")]
+        at: Option<DateTime<Utc>>,
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        format: print::Format,
     },
     /// Show who changed an event and when, newest first.
     History {
@@ -196,8 +216,9 @@ pub(super) async fn run(service: &Service, command: &Event) -> anyhow::Result<()
                 .report(service, &terms, service.edit_event(*event, &patch, part.reach(), &terms).await)
                 .await
         }
-        Event::Delete { event, part, manner } => {
+        Event::Delete { event, message, part, manner } => {
             let terms = manner.terms(service, Notify::None).await?;
+            let terms = Terms { message: message.clone(), ..terms };
             manner.report(service, &terms, service.delete_event(*event, part.reach(), &terms).await).await
         }
         Event::Respond { event, response, comment, part, manner } => {
@@ -218,10 +239,19 @@ pub(super) async fn run(service: &Service, command: &Event) -> anyhow::Result<()
             };
             manner.report(service, &terms, outcome).await
         }
+        Event::Show { event, at, whose, format } => {
+            let organization = whose.find(service, Makes::None).await?;
+            let Some(at) = at.map(Timestamp::from_utc) else {
+                let view = read::event(&service.store, organization, *event).await?;
+                let view = view.ok_or_else(|| anyhow!("there is no such event"))?;
+                return shown(&view, &view.content, *format);
+            };
+            let view = service.event_at(organization, *event, at).await.map_err(unseen)?;
+            shown(&view, &view.content, *format)
+        }
         Event::History { event, limit, whose, format } => {
             let organization = whose.find(service, Makes::None).await?;
-            let entries = service.event_history(organization, *event, *limit).await.map_err(refusal)?;
-            history(&entries.iter().map(ChangeView::from).collect::<Vec<_>>(), *format)
+            history(&service.event_history(organization, *event, *limit).await.map_err(unseen)?, *format)
         }
     }
 }
@@ -246,25 +276,59 @@ async fn create(
     manner.report(service, &terms, outcome).await
 }
 
+/// Prints an event: as JSON, or each thing that it says on a line of its own.
+fn shown(view: &impl Serialize, content: &Content, format: print::Format) -> anyhow::Result<()> {
+    if format.json {
+        return print::json(view);
+    }
+    let Value::Object(said) = serde_json::to_value(content)? else { return Ok(()) };
+    for (name, value) in said {
+        match value {
+            Value::String(text) => print::line(&format!("{name}: {text}"))?,
+            value => print::line(&format!("{name}: {value}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Why the past cannot be shown, in one line for people.
+fn unseen(error: PastError) -> anyhow::Error {
+    let date = |at: Timestamp| at.to_utc().map(|at| at.to_rfc3339()).unwrap_or_default();
+    match error {
+        PastError::NotFound => anyhow!("there is no such event"),
+        PastError::NotYet { since } => {
+            anyhow!("the event was not there yet; it exists since {}", date(since))
+        }
+        PastError::Deleted { since } => anyhow!("the event was deleted then, since {}", date(since)),
+        PastError::Unknown { since: Some(since) } => {
+            anyhow!("the history does not say what was there before {}", date(since))
+        }
+        PastError::Unknown { since: None } => anyhow!("the history of this event says nothing any more"),
+        PastError::ToCome => anyhow!("give an instant that has passed"),
+        PastError::Store(error) => error.into(),
+    }
+}
+
 fn history(entries: &[ChangeView], format: print::Format) -> anyhow::Result<()> {
     if format.json {
         return print::json(entries);
     }
-    let rows: Vec<[String; 5]> = entries
+    let rows: Vec<[String; 6]> = entries
         .iter()
         .map(|entry| {
             let at = entry.at.to_utc().map(|at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string());
-            let by = entry.actor.clone().unwrap_or_else(|| entry.cause.clone());
+            let cause_id = entry.cause_id.as_deref().unwrap_or_default();
             [
                 entry.id.to_string(),
                 at.unwrap_or_default(),
-                by,
+                entry.actor.clone(),
+                format!("{} {cause_id}", entry.cause).trim().to_owned(),
                 entry.decision.clone(),
                 entry.changes.join(" "),
             ]
         })
         .collect();
-    print::table(["ENTRY", "WHEN", "WHO", "WHAT", "CHANGED"], &rows)
+    print::table(["ENTRY", "WHEN", "WHO", "WHY", "WHAT", "CHANGED"], &rows)
 }
 
 fn scope(name: &str) -> Result<EditScope, String> {

@@ -139,10 +139,11 @@ fn midnight(day: NaiveDate) -> DateTime<Utc> {
 }
 
 fn event_row(view: &EventView) -> [String; 4] {
-    let title = view.details.as_ref().and_then(|details| details.title.clone());
+    let content = &view.content;
+    let title = content.details.as_ref().and_then(|details| details.title.clone());
     [
-        view.start.as_ref().map(time).unwrap_or_default(),
-        view.recurrence.join(" "),
+        content.start.as_ref().map(time).unwrap_or_default(),
+        content.recurrence.join(" "),
         title.unwrap_or_default(),
         view.problem.clone().unwrap_or_default(),
     ]

@@ -21,6 +21,7 @@ mod connection;
 mod disconnect;
 mod event;
 mod events;
+mod explain;
 mod import;
 pub(crate) mod key;
 mod keys;
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     Outbox(outbox::Outbox),
     /// List events that both sides changed, and decide which version is kept.
     Conflicts(conflicts::Conflicts),
+    /// Say what would be done next: about what waits for a provider, or about a calendar's next sync.
+    #[command(subcommand)]
+    Explain(explain::Explain),
     /// Show how far imports have come.
     Progress(progress::Progress),
     /// Seal all secrets again with the first of `vault.keys`; the old keys can go when it has ended.
@@ -104,6 +108,7 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::Event(command) => event::run(service, &command).await,
         Command::Outbox(command) => outbox::run(service, &command).await,
         Command::Conflicts(command) => conflicts::run(service, &command).await,
+        Command::Explain(command) => explain::run(&parts, &command).await,
         Command::Progress(command) => progress::run(service, &command).await,
         Command::RotateKeys(command) => keys::rotate(service, &command).await,
         Command::Organization(command) => organization::run(service, &command).await,

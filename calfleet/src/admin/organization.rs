@@ -22,6 +22,16 @@ pub(crate) enum Organization {
         #[command(flatten)]
         format: print::Format,
     },
+    /// Let events be written for the organization's people, as it is from the beginning.
+    AllowWrites {
+        /// Name or id of the organization.
+        organization: String,
+        /// Allow it no longer: what is asked for from now on is refused.
+        #[arg(long)]
+        revoke: bool,
+        #[command(flatten)]
+        format: print::Format,
+    },
     /// Let a service account act for the organization's people.
     AllowServiceAccounts {
         /// Name or id of the organization.
@@ -50,6 +60,21 @@ pub(super) async fn run(service: &Service, command: &Organization) -> anyhow::Re
             print::line(&format!("Made: {id}."))
         }
         Organization::List { format } => list(service, *format).await,
+        Organization::AllowWrites { organization, revoke, format } => {
+            let organization = Whose::named(organization).find(service, Makes::None).await?;
+            let changed = service.allow_writes(organization, !revoke, &Actor::operator()).await?;
+            if format.json {
+                let allows = !revoke;
+                return print::json(
+                    &serde_json::json!({ "organization": organization, "allows": allows, "changed": changed }),
+                );
+            }
+            print::line(match (changed, revoke) {
+                (true, false) => "Allowed.",
+                (true, true) => "Allowed no longer; what waits for a provider is still told.",
+                (false, _) => "It was so already.",
+            })
+        }
         Organization::AllowServiceAccounts { organization, revoke, format } => {
             let organization = Whose::named(organization).find(service, Makes::None).await?;
             let changed = service.allow_service_accounts(organization, !revoke, &Actor::operator()).await?;
@@ -85,6 +110,7 @@ async fn list(service: &Service, format: print::Format) -> anyhow::Result<()> {
             .map(|one| {
                 serde_json::json!({
                     "id": one.id, "name": one.name, "allows_service_accounts": one.allows_service_accounts,
+                    "writes": one.composes,
                 })
             })
             .collect();

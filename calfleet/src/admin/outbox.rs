@@ -85,7 +85,7 @@ async fn retry(service: &Service, intent: OutboxId, trial: &Trial) -> anyhow::Re
     let terms = trial.terms(service).await?;
     let organization = terms.organization_id;
     if terms.mode == Mode::Explain {
-        let plan = service.plan_retry(organization, intent).await.map_err(refusal)?;
+        let plan = service.plan_intent(organization, intent).await.map_err(refusal)?;
         return explain(service, trial.format, &terms, &plan).await;
     }
     let view = service.retry_intent(organization, intent, &Actor::operator()).await.map_err(refusal)?;

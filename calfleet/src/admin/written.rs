@@ -127,7 +127,7 @@ fn sentence(view: &WriteView) -> String {
     }
 }
 
-fn lines(view: &PlanView) -> Vec<String> {
+pub(super) fn lines(view: &PlanView) -> Vec<String> {
     let mut lines: Vec<String> = view
         .writes
         .iter()
@@ -152,6 +152,7 @@ fn lines(view: &PlanView) -> Vec<String> {
     );
     lines.extend(view.lost.iter().map(|id| format!("What is special about instance {id} would be lost.")));
     let mail = &view.mail;
+    lines.extend(mail.message.and_then(|message| message.reason).map(str::to_owned));
     lines.push(match mail.people {
         0 => "Nobody would be mailed.".to_owned(),
         people if mail.addresses.is_empty() => format!("Up to {people} people would be mailed."),

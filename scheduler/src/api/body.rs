@@ -46,9 +46,15 @@ impl Body {
         Ok(value)
     }
 
-    /// What it says, or what nothing means.
+    /// What it says, or what nothing and `null` mean.
     pub(super) fn read_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.0.is_empty() { Ok(T::default()) } else { self.read() }
+        if matches!(self.0.trim_ascii(), b"" | b"null") { Ok(T::default()) } else { self.read() }
+    }
+
+    /// What tells it from other bodies: the same whatever the order and spacing of its fields.
+    pub(super) fn spelled(&self) -> Vec<u8> {
+        let value = serde_json::from_slice::<serde_json::Value>(&self.0);
+        value.map_or_else(|_| self.0.to_vec(), |value| value.to_string().into_bytes())
     }
 }
 

@@ -1,12 +1,14 @@
 //! `/conflicts`: two versions of an event that a person has to decide about.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use calfleet_domain::model::ConflictId;
 use calfleet_service::read::Page;
-use calfleet_service::write::{Choice, ConflictView};
+use calfleet_service::write::{Choice, ConflictView, Mix};
 use calfleet_store::conflicts::Which;
 use serde::Deserialize;
 
@@ -49,19 +51,33 @@ pub(super) async fn read(
     view.map(Json).ok_or_else(|| Problem::not_found("conflict"))
 }
 
-/// A decision.
+/// A decision: of all fields, of each by its name, or of some by name and of all others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decision {
-    keep: Kept,
+    #[serde(default)]
+    keep: Option<Kept>,
+    #[serde(default)]
+    fields: BTreeMap<String, Kept>,
 }
 
 /// The side that is kept.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kept {
+    #[serde(alias = "local")]
     Ours,
+    #[serde(alias = "remote")]
     Theirs,
+}
+
+impl From<Kept> for Choice {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Ours => Self::Ours,
+            Kept::Theirs => Self::Theirs,
+        }
+    }
 }
 
 /// `POST /conflicts/{id}/resolve?notify&wait&dry_run`.
@@ -75,11 +91,17 @@ pub(super) async fn resolve(
     let id: ConflictId = id("id", &text)?;
     wish.is_about_all()?;
     wish.is_unconditional()?;
-    let Decision { keep } = body.read()?;
-    let choice = match keep {
-        Kept::Ours => Choice::Ours,
-        Kept::Theirs => Choice::Theirs,
-    };
-    let outcome = app.service.resolve_conflict(id, choice, &wish.terms(&caller, SILENT)).await?;
+    let Decision { keep, fields } = body.read()?;
+    if keep.is_none() && fields.is_empty() {
+        return Err(Problem::bad_field(
+            "keep",
+            "Say which side is kept: ours or theirs, or which of each field.",
+        ));
+    }
+    let fields = fields.into_iter().map(|(name, kept)| (name, kept.into())).collect();
+    let mix = Mix { fields, rest: keep.map(Choice::from) };
+    let terms = wish.terms(&caller, SILENT);
+    let write = Box::pin(app.service.mix_conflict(id, &mix, &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use calfleet_domain::model::{CalendarId, ConnectionId};
+use calfleet_service::explain::SyncExplained;
 use calfleet_service::overview::{self, CalendarView, ConnectionView};
 use calfleet_service::read::Page;
 
@@ -51,4 +52,15 @@ pub(super) async fn read_calendar(
     let service = &app.service;
     let view = overview::calendar(&service.store, reader.organization_id, id, service.now()).await;
     view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("calendar"))
+}
+
+/// `GET /calendars/{id}/explain`: what its next sync would come to.
+pub(super) async fn explain(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+) -> Result<Json<SyncExplained>, Problem> {
+    let id: CalendarId = id("id", &text)?;
+    let explained = app.service.explain_sync(reader.organization_id, id, app.full_sync_every).await;
+    Ok(Json(explained?))
 }

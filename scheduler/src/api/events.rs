@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, header};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, EventId};
+use calfleet_service::past::ChangeView;
 use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page};
-use calfleet_service::write::ChangeView;
 use calfleet_store::events::RangeQuery;
 
 use super::auth::Reader;
@@ -38,16 +39,20 @@ pub(super) async fn list(
     read::events(store, reader.organization_id, &query).await.map(Json).map_err(Problem::store)
 }
 
-/// `GET /events/{id}`.
+/// `GET /events/{id}?at`: as it is, or as it was at an instant.
 pub(super) async fn read(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-) -> Result<([(HeaderName, String); 1], Json<EventView>), Problem> {
+    parameters: ListParameters,
+) -> Result<Response, Problem> {
     let id: EventId = id("id", &text)?;
+    if let Some(at) = parameters.at()? {
+        return Ok(Json(app.service.event_at(reader.organization_id, id, at).await?).into_response());
+    }
     let view = read::event(&app.service.store, reader.organization_id, id).await;
     let view = view.map_err(Problem::store)?.ok_or_else(|| Problem::not_found("event"))?;
-    Ok(([(header::ETAG, view.etag.clone())], Json(view)))
+    Ok(([(header::ETAG, view.etag.clone())], Json(view)).into_response())
 }
 
 /// `GET /events/{id}/history?limit`: newest first, of a deleted event too.
@@ -59,9 +64,8 @@ pub(super) async fn history(
 ) -> Result<Json<Page<ChangeView>>, Problem> {
     let id: EventId = id("id", &text)?;
     let limit = parameters.limit()?;
-    let entries = app.service.event_history(reader.organization_id, id, limit).await?;
-    let is_complete = entries.len() < limit;
-    let data = entries.iter().map(ChangeView::from).collect();
+    let data = app.service.event_history(reader.organization_id, id, limit).await?;
+    let is_complete = data.len() < limit;
     Ok(Json(Page { data, next_cursor: None, is_complete }))
 }
 

@@ -45,6 +45,7 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .route("/calendar/{provider}/connect", post(sign_in::begin))
         .route("/calendars/{id}", get(connections::read_calendar))
         .route("/calendars/{id}/events", post(writes::create))
+        .route("/calendars/{id}/explain", get(connections::explain))
         .route("/calendars/{id}/events/by-key/{key}", put(writes::save))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::read).patch(writes::edit).delete(writes::delete))
@@ -58,6 +59,7 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .route("/conflicts/{id}/resolve", post(conflicts::resolve))
         .route("/outbox", get(outbox::list))
         .route("/outbox/{id}/discard", post(outbox::discard))
+        .route("/outbox/{id}/explain", get(outbox::explain))
         .route("/outbox/{id}/retry", post(outbox::retry))
         .method_not_allowed_fallback(async || Problem::no_method());
     Router::new()

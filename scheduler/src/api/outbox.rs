@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use calfleet_domain::model::OutboxId;
+use calfleet_service::explain::PushExplained;
 use calfleet_service::read::Page;
 use calfleet_service::write::IntentView;
 use calfleet_store::outbox::OutboxState;
@@ -59,4 +60,14 @@ pub(super) async fn discard(
     wish.is_unconditional()?;
     let outcome = app.service.discard_intent(id, &wish.terms(&caller, SILENT)).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
+}
+
+/// `GET /outbox/{id}/explain`: what telling the provider would come to.
+pub(super) async fn explain(
+    State(app): State<App>,
+    reader: Reader,
+    Path(text): Path<String>,
+) -> Result<Json<PushExplained>, Problem> {
+    let id: OutboxId = id("id", &text)?;
+    Ok(Json(app.service.explain_intent(reader.organization_id, id).await?))
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, ConnectionId, OrganizationId};
 use calfleet_store::{Scope, Store, calendars, connections};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -29,6 +30,7 @@ pub(super) struct ListParameters {
     calendar: Option<String>,
     connection: Option<String>,
     limit: Option<String>,
+    at: Option<String>,
     pub(super) cursor: Option<String>,
     pub(super) state: Option<String>,
 }
@@ -48,6 +50,7 @@ impl<S: Sync> FromRequestParts<S> for ListParameters {
                 "calendar" => &mut parameters.calendar,
                 "connection" => &mut parameters.connection,
                 "limit" => &mut parameters.limit,
+                "at" => &mut parameters.at,
                 "cursor" => &mut parameters.cursor,
                 "state" => &mut parameters.state,
                 _ => return Err(Problem::bad_parameter(name, "There is no such parameter.")),
@@ -81,6 +84,15 @@ impl ListParameters {
 
     pub(super) fn to(&self) -> Result<Option<DateTime<Utc>>, Problem> {
         self.to.as_deref().map(|text| instant("to", text)).transpose()
+    }
+
+    /// An instant in the past, also as the history writes it: in milliseconds since 1970.
+    pub(super) fn at(&self) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = &self.at else { return Ok(None) };
+        match text.parse() {
+            Ok(milliseconds) => Ok(Some(Timestamp(milliseconds))),
+            Err(_) => instant("at", text).map(|instant| Some(Timestamp::from_utc(instant))),
+        }
     }
 
     /// A stretch of time that has to be given and is short enough to be expanded.

@@ -3,9 +3,12 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::ConnectionId;
 use calfleet_service::drivers::OpenError;
+use calfleet_service::past::PastError;
 use calfleet_service::write::{Invalid, WriteError};
+use chrono::SecondsFormat;
 use serde::Serialize;
 
 /// One clear error: what is wrong and what to do about it.
@@ -174,6 +177,11 @@ impl From<WriteError> for Problem {
                 let detail = "Others keep changing this event; repeat the request.";
                 Self::new(StatusCode::CONFLICT, "busy", "Busy", detail)
             }
+            WriteError::Underway => {
+                let detail =
+                    "A request with this Idempotency-Key is being carried out; repeat it in a second.";
+                Self::new(StatusCode::CONFLICT, "request_underway", "Underway", detail)
+            }
             WriteError::Store(error) | WriteError::Open(OpenError::Store(error)) => Self::store(error),
             WriteError::Open(error) => {
                 tracing::error!(
@@ -184,6 +192,37 @@ impl From<WriteError> for Problem {
             }
         }
     }
+}
+
+impl From<PastError> for Problem {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::NotFound => Self::not_found("event"),
+            PastError::NotYet { since } => {
+                let detail = format!("The event was not there yet; it exists since {}.", spelled(since));
+                Self::new(StatusCode::NOT_FOUND, "not_yet", "Not there yet", detail)
+            }
+            PastError::Deleted { since } => {
+                let detail = format!("The event was deleted then, since {}.", spelled(since));
+                Self::new(StatusCode::GONE, "deleted", "Deleted", detail)
+            }
+            PastError::Unknown { since } => {
+                let detail = match since {
+                    Some(since) => {
+                        format!("The history does not say what was there before {}.", spelled(since))
+                    }
+                    None => "The history of this event says nothing any more.".to_owned(),
+                };
+                Self::new(StatusCode::NOT_FOUND, "not_in_history", "Not in the history", detail)
+            }
+            PastError::ToCome => Self::bad_parameter("at", "Give an instant that has passed."),
+            PastError::Store(error) => Self::store(error),
+        }
+    }
+}
+
+fn spelled(instant: Timestamp) -> String {
+    instant.to_utc().map(|instant| instant.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default()
 }
 
 /// What is wrong with an event: the first thing by its own code, all of them in a list.

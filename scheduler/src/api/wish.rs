@@ -7,10 +7,13 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use calfleet_domain::model::{EditScope, Notify, RecurrenceId};
-use calfleet_service::write::{Mode, Reach, Terms};
+use calfleet_service::write::{Mode, Outcome, Reach, Terms, WriteError};
+use calfleet_store::requests::Fingerprint;
 
 use super::auth::Writer;
+use super::body::Body;
 use super::problem::Problem;
+use crate::app::App;
 
 /// Longest key of a request, in letters.
 const KEY_CHARS: usize = 200;
@@ -25,6 +28,8 @@ pub(super) struct Wish {
     dry_run: Option<bool>,
     idempotency_key: Option<String>,
     expected: Option<String>,
+    /// What is asked for, but for the body and how the answer is waited for.
+    route: String,
 }
 
 impl<S: Sync> FromRequestParts<S> for Wish {
@@ -47,6 +52,7 @@ impl<S: Sync> FromRequestParts<S> for Wish {
                 return Err(Problem::bad_parameter(name, "Give it once."));
             }
         }
+        wish.route = route(parts, &pairs);
         wish.wait = wish.wait.or_else(|| preferred(&parts.headers));
         wish.idempotency_key = idempotency_key(&parts.headers)?;
         wish.expected = expected(&parts.headers)?;
@@ -81,6 +87,23 @@ impl Wish {
         }
     }
 
+    /// Carries a write out; once, where the request has a key of its own and is repeated.
+    pub(super) async fn carry_out(
+        &self,
+        app: &App,
+        caller: &Writer,
+        body: &Body,
+        write: impl Future<Output = Result<Outcome, WriteError>>,
+    ) -> Result<Outcome, WriteError> {
+        match &self.idempotency_key {
+            Some(key) if self.dry_run != Some(true) => {
+                let fingerprint = Fingerprint::of(&self.route, &body.spelled());
+                app.service.once(caller.organization_id, key, fingerprint, write).await
+            }
+            _ => write.await,
+        }
+    }
+
     /// The terms of the write; `notify` is what holds where the caller does not say.
     pub(super) fn terms(&self, caller: &Writer, notify: Notify) -> Terms {
         Terms {
@@ -96,6 +119,13 @@ impl Wish {
     pub(super) fn wait(&self, longest: Duration) -> Duration {
         self.wait.unwrap_or_default().min(longest)
     }
+}
+
+/// Method, path and those parameters that change what is done, in any order.
+fn route(parts: &Parts, pairs: &[(String, String)]) -> String {
+    let mut pairs: Vec<_> = pairs.iter().filter(|(name, _)| name != "wait").collect();
+    pairs.sort();
+    format!("{} {} {pairs:?}", parts.method, parts.uri.path())
 }
 
 fn scope(text: &str) -> Result<EditScope, Problem> {

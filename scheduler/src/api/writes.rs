@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::{CalendarId, EventId, HistoryId, Notify, ParticipationStatus};
-use calfleet_service::write::{Answer, EventInput, EventPatch, Mode, Outcome, WriteView};
+use calfleet_service::write::{Answer, EventInput, EventPatch, Mode, Outcome, Terms, WriteView};
 use serde::Deserialize;
 
 use super::auth::Writer;
@@ -39,7 +39,8 @@ pub(super) async fn create(
     wish.is_unconditional()?;
     let input: EventInput = body.read()?;
     let terms = wish.terms(&caller, TOLD);
-    let outcome = app.service.create_event(calendar, &input, &terms).await?;
+    let write = Box::pin(app.service.create_event(calendar, &input, &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::CREATED).await
 }
 
@@ -72,8 +73,18 @@ pub(super) async fn edit(
 ) -> Answered {
     let event: EventId = id("id", &text)?;
     let patch: EventPatch = body.read()?;
-    let outcome = app.service.edit_event(event, &patch, wish.reach(), &wish.terms(&caller, TOLD)).await?;
+    let terms = wish.terms(&caller, TOLD);
+    let write = Box::pin(app.service.edit_event(event, &patch, wish.reach(), &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
+}
+
+/// What is said with a deletion.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancellation {
+    /// To those who are mailed, where the provider can carry it.
+    message: Option<String>,
 }
 
 /// `DELETE /events/{id}?scope&instance&notify&wait&dry_run`.
@@ -82,9 +93,13 @@ pub(super) async fn delete(
     caller: Writer,
     Path(text): Path<String>,
     wish: Wish,
+    body: Body,
 ) -> Answered {
     let event: EventId = id("id", &text)?;
-    let outcome = app.service.delete_event(event, wish.reach(), &wish.terms(&caller, TOLD)).await?;
+    let Cancellation { message } = body.read_or_default()?;
+    let terms = Terms { message, ..wish.terms(&caller, TOLD) };
+    let write = Box::pin(app.service.delete_event(event, wish.reach(), &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }
 
@@ -109,7 +124,8 @@ pub(super) async fn respond(
     let given: Reply = body.read()?;
     let given = Answer { status: given.response, comment: given.comment };
     let terms = wish.terms(&caller, TOLD);
-    let outcome = app.service.respond_to_event(event, &given, wish.reach(), &terms).await?;
+    let write = Box::pin(app.service.respond_to_event(event, &given, wish.reach(), &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }
 
@@ -133,11 +149,14 @@ pub(super) async fn undo(
     wish.is_about_all()?;
     let Undo { history_id } = body.read_or_default()?;
     let terms = wish.terms(&caller, SILENT);
-    let entry = match history_id {
-        Some(entry) => entry,
-        None => app.service.last_request(caller.organization_id, event).await?,
-    };
-    let outcome = app.service.undo_change(event, entry, &terms).await?;
+    let write = Box::pin(async {
+        let entry = match history_id {
+            Some(entry) => entry,
+            None => app.service.last_request(caller.organization_id, event).await?,
+        };
+        app.service.undo_change(event, entry, &terms).await
+    });
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }
 

@@ -240,6 +240,13 @@ async fn an_item_that_cannot_be_read_is_shown_with_its_reason_and_blocks_nothing
     assert_eq!((&shown["sync"]["status"], &shown["problem"]), (&"unreadable".into(), &broken["problem"]));
     let listed = pair.fleet.connection(&pair.connection).await;
     assert_eq!(calendar(&listed, "work")["unreadable"], work["unreadable"]);
+    // a listing of events leaves nothing out in silence, on whatever page and in whatever stretch
+    let all = pair.api.all("/events?from=2026-01-01&to=2026-12-31&limit=1").await;
+    let reasons: Vec<&str> = all.iter().filter_map(|event| event["problem"].as_str()).collect();
+    assert_eq!(reasons, [broken["problem"].as_str().unwrap()]);
+    let everything = pair.api.all("/events").await;
+    let ids = |events: &[Value]| events.iter().map(|event| event["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&everything)[0], broken["event_id"]);
 
     pair.sandbox.put("ada", "work", "broken.ics", &an_event("mended@example.com", "Mended", "")).unwrap();
     pair.fleet.sync(&pair.connection).await;

@@ -17,6 +17,7 @@ mod notifications;
 mod outage;
 mod own_accounts;
 mod provider;
+mod refresh_kills;
 mod refused_writes;
 mod server_writes;
 mod servers;

@@ -17,7 +17,7 @@ use crate::provider::{PASSWORD, account, start};
 const FRESH: Duration = Duration::from_secs(10);
 
 /// Objects that one multiget asks for.
-const BATCH: usize = 100;
+const BATCH: usize = 250;
 
 /// Short leases, so that a dead worker is noticed within seconds.
 fn settings(sandbox: &Sandbox) -> Vec<(&'static str, String)> {

@@ -18,8 +18,9 @@ fn bad_bodies() -> Vec<(Value, u16, &'static str, Option<&'static str>)> {
         event[field] = value;
         event
     };
-    let crowd: Vec<Value> =
-        (0..501).map(|number| json!({ "address": format!("guest-{number}@example.com") })).collect();
+    let crowd = |size: u32| -> Vec<Value> {
+        (0..size).map(|number| json!({ "address": format!("guest-{number}@example.com") })).collect()
+    };
     let nobody = json!([{ "address": "bob@example.com" }, { "address": "nobody" }]);
     let deep = json!([{ "address": "bob@example.com" }, { "address": 7 }]);
     vec![
@@ -30,7 +31,8 @@ fn bad_bodies() -> Vec<(Value, u16, &'static str, Option<&'static str>)> {
         (but("colour", json!("blue")), 400, "bad_body", Some("colour")),
         (but("title", json!(5)), 400, "bad_body", Some("title")),
         (but("title", json!("x".repeat(1_001))), 422, "too_long", Some("title")),
-        (but("attendees", json!(crowd)), 422, "too_many", Some("attendees")),
+        (but("attendees", json!(crowd(501))), 422, "too_many", Some("attendees")),
+        (but("attendees", json!(crowd(10_000))), 422, "too_many", Some("attendees")),
         (but("attendees", nobody), 422, "not_an_address", Some("attendees.1.address")),
         (but("attendees", deep), 400, "bad_body", Some("attendees.1.address")),
         (but("recurrence", json!(["FREQ=SOMETIMES"])), 422, "malformed", Some("recurrence.0")),
@@ -105,6 +107,10 @@ async fn calendars_and_keys_that_only_read_refuse_writes_with_the_way_out() {
     let feed = calendars[0]["id"].as_str().unwrap().to_owned();
     let read = named(&desk.fleet, &desk.connection, "read").await;
 
+    desk.fleet.admin(&["organization", "allow-writes", "default", "--revoke"]).await;
+    let off = desk.create("", &review()).await;
+    assert_eq!(problem(&off, 422), "feature_off");
+    desk.fleet.admin(&["organization", "allow-writes", "default"]).await;
     for (calendar, code) in [(read, "calendar_read_only"), (feed, "provider_read_only")] {
         let path = format!("/calendars/{calendar}/events");
         let answer = desk.api.send_json(Method::POST, &path, &review()).await;
@@ -131,6 +137,23 @@ async fn calendars_and_keys_that_only_read_refuse_writes_with_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_taken_back_with_any_body_that_says_nothing() {
+    let desk = Desk::open().await;
+    for body in ["", "null", " null ", "{}"] {
+        let made = desk.create("", &review()).await;
+        let path = format!("/events/{}/undo", id(&made));
+
+        let undone = desk.api.send_text(Method::POST, &path, body).await;
+
+        let is_gone = undone.body["event"] == Value::Null;
+        assert!(undone.status < 300 && is_gone, "{body:?}: {}", undone.body);
+    }
+    let made = desk.create("", &review()).await;
+    let undone = desk.api.send_text(Method::POST, &format!("/events/{}/undo", id(&made)), "[]").await;
+    assert_eq!(problem(&undone, 400), "bad_body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_organization_can_write_nothing_and_learns_nothing() {
     let desk = Desk::open().await;
     let made = desk.create("?wait=10s", &review()).await;
@@ -150,6 +173,7 @@ async fn another_organization_can_write_nothing_and_learns_nothing() {
     ] {
         let body = match path.rsplit_once('/') {
             Some((_, "undo")) => json!({}),
+            _ if method == Method::DELETE => json!({}),
             Some((_, "respond")) => json!({ "response": "accepted" }),
             _ => review(),
         };

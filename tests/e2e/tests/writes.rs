@@ -124,6 +124,17 @@ async fn an_event_is_made_changed_deleted_and_brought_back_at_the_provider() {
         history["data"].as_array().unwrap().iter().filter_map(|one| one["decision"].as_str()).collect();
     assert_eq!(decisions, ["delete", "edit", "create"]);
     assert!(history["data"][1]["changes"] == json!(["location", "title"]), "{history}");
+    let title = &history["data"][1]["fields"][1];
+    assert_eq!((&title["before"], &title["after"]), (&json!("Review"), &json!("Retro")));
+    let at = |entry: usize| history["data"][entry]["at"].as_i64().unwrap();
+    let then = desk.api.get(&format!("{path}?at={}", at(2))).await;
+    assert_eq!(
+        (&then["title"], &then["since"], &then["until"]),
+        (&json!("Review"), &json!(at(2)), &json!(at(1)))
+    );
+    assert_eq!(problem(&desk.api.ask(&format!("{path}?at={}", at(2) - 1)).await, 404), "not_yet");
+    assert_eq!(problem(&desk.api.ask(&format!("{path}?at={}", at(0))).await, 410), "deleted");
+    assert_eq!(problem(&desk.api.ask(&format!("{path}?at=2999-01-01")).await, 400), "bad_parameter");
     let back = desk.api.send(Method::POST, &format!("{path}/undo?wait=10s")).await;
     assert_eq!(said(&back), (200, "synced"), "{}", back.body);
     assert_eq!(back.body["event"]["title"], "Retro");
@@ -153,6 +164,22 @@ async fn what_is_saved_twice_under_one_key_is_one_event() {
     let once = desk.api.send_with(Method::POST, &create, &review(), &key).await;
     let again = desk.api.send_with(Method::POST, &create, &review(), &key).await;
     assert_eq!((once.status, id(&once)), (202, id(&again)));
+    let mut other = review();
+    other["title"] = json!("Another");
+    let used = desk.api.send_with(Method::POST, &create, &other, &key).await;
+    assert_eq!(problem(&used, 422), "idempotency_key_used");
+    let elsewhere = format!("/events/{}", id(&once));
+    let used = desk.api.send_with(Method::PATCH, &elsewhere, &review(), &key).await;
+    assert_eq!(problem(&used, 422), "idempotency_key_used");
+    let refused = [("Idempotency-Key", "request-2")];
+    let bad = desk.api.send_with(Method::POST, &create, &json!({ "title": "x" }), &refused).await;
+    assert_eq!(problem(&bad, 422), "required");
+    let same = [("Idempotency-Key", "request-3")];
+    let idle = desk.api.send_with(Method::PATCH, &elsewhere, &json!({ "title": "Review" }), &same).await;
+    desk.api.send_json(Method::PATCH, &elsewhere, &json!({ "title": "Later" })).await;
+    let repeated = desk.api.send_with(Method::PATCH, &elsewhere, &json!({ "title": "Review" }), &same).await;
+    assert_eq!((&idle.body["intents"], &repeated.body["intents"]), (&json!([]), &json!([])));
+    assert_eq!(repeated.body["event"]["title"], "Later", "a repeated request does nothing a second time");
     assert!(holds(PATIENCE, async || desk.held().len() == 2).await);
     let settled = async || desk.api.get("/outbox").await["data"] == json!([]);
     assert!(holds(PATIENCE, settled).await);
@@ -200,6 +227,17 @@ async fn what_waits_for_a_provider_in_trouble_is_pending_and_arrives() {
     assert_eq!(made.body["event"]["sync"]["status"], "pending");
     let waiting = desk.api.get("/outbox").await;
     assert_eq!(waiting["data"][0]["event_id"], made.body["event_id"]);
+    let intent = waiting["data"][0]["id"].as_str().unwrap();
+    let told = desk.api.get(&format!("/outbox/{intent}/explain")).await;
+    assert_eq!(
+        (&told["writes"][0]["operation"], &told["mail"]["people"]),
+        (&json!("create"), &json!(0)),
+        "{told}"
+    );
+    assert_eq!((&told["reads_first"], &told["requests"]), (&json!(true), &json!(2)), "{told}");
+    assert_eq!(told["intents"][0]["id"], waiting["data"][0]["id"]);
+    let by_shell = desk.fleet.admin(&["explain", "intent", intent]).await;
+    assert_eq!(by_shell["writes"], told["writes"]);
     let tag = &made.headers["etag"];
     assert_eq!(
         (&waiting["data"][0]["operation"], &waiting["data"][0]["state"]),
@@ -227,6 +265,39 @@ async fn nothing_is_stored_of_a_dry_run() {
     assert_eq!(desk.api.get("/events").await["data"], json!([]));
     assert_eq!(desk.api.get("/outbox").await["data"], json!([]));
     assert_eq!(desk.held(), Vec::<String>::new());
+
+    let made = desk.create("?wait=10s", &event).await;
+    let path = format!("/events/{}?dry_run=true", id(&made));
+    let message = json!({ "message": "The room has burned down." });
+    let plan = desk.api.send_json(Method::DELETE, &path, &message).await;
+    let carried = &plan.body["mail"]["message"];
+    assert_eq!(carried["is_carried"], false, "{}", plan.body);
+    assert!(carried["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{}", plan.body);
+    let long = json!({ "message": "x".repeat(1_001) });
+    let refused = desk.api.send_json(Method::DELETE, &path, &long).await;
+    assert_eq!((problem(&refused, 422), &refused.body["field"]), ("too_long".to_owned(), &json!("message")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_next_sync_reads_is_what_it_was_said_to_read() {
+    let desk = Desk::open().await;
+    let path = format!("/calendars/{}/explain", desk.calendar);
+    let told = desk.api.get(&path).await;
+    assert_eq!((&told["listing"], &told["mails"]), (&json!("delta"), &json!(0)), "{told}");
+    assert_eq!((&told["held_by"], &told["requests"]), (&Value::Null, &json!(1)), "{told}");
+    let shown = desk.fleet.admin(&["explain", "calendar", &desk.calendar]).await;
+    assert_eq!(shown["listing"], told["listing"]);
+    let reports = || {
+        let log = desk.sandbox.log().entries();
+        log.iter().filter(|entry| entry.method == "REPORT" && entry.path.contains("work")).count()
+    };
+    let before = reports();
+
+    desk.fleet.sync(&desk.connection).await;
+
+    assert_eq!(reports() - before, 1, "as many requests as were said");
+    desk.fleet.admin(&["pause", &desk.connection]).await;
+    assert_eq!(desk.api.get(&path).await["held_by"], "paused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +359,11 @@ async fn requests_that_race_under_one_key_make_one_event() {
         requests.push(tokio::spawn(async move {
             let saved = api.send_json(Method::PUT, &format!("{path}/by-key/visit%2F7"), &review()).await;
             let key = [("Idempotency-Key", "request-7")];
-            let made = api.send_with(Method::POST, &path, &review(), &key).await;
+            let mut made = api.send_with(Method::POST, &path, &review(), &key).await;
+            while made.status == 409 {
+                assert_eq!(problem(&made, 409), "request_underway");
+                made = api.send_with(Method::POST, &path, &review(), &key).await;
+            }
             assert!(saved.status < 300 && made.status < 300, "{} {}", saved.body, made.body);
             (id(&saved), id(&made))
         }));

@@ -3,6 +3,7 @@
 use calfleet_sandbox::{Fault, FaultRule, Profile};
 use serde_json::{Value, json};
 
+use crate::api::problem;
 use crate::fleet::{Fleet, PATIENCE, holds};
 use crate::writes::{Desk, id, review};
 
@@ -36,6 +37,12 @@ async fn an_operator_makes_changes_undoes_and_deletes_an_event() {
 
     let history = desk.fleet.admin(&["event", "history", event]).await;
     assert_eq!((&history[0]["decision"], &history[0]["actor"]), (&json!("edit"), &json!("operator")));
+    let made_at = history[1]["at"].as_i64().unwrap();
+    let at = chrono::DateTime::from_timestamp_millis(made_at).unwrap().to_rfc3339();
+    let then = desk.fleet.admin(&["event", "show", event, "--at", &at]).await;
+    assert_eq!((&then["title"], &then["since"]), (&json!("Review"), &json!(made_at)));
+    let now = desk.fleet.admin(&["event", "show", event]).await;
+    assert_eq!((&now["title"], &now["sync"]["status"]), (&json!("Retro"), &json!("synced")));
     let undone = desk.fleet.admin(&[&["event", "undo", event][..], &wait].concat()).await;
     assert_eq!((&undone["sync"], &undone["event"]["title"]), (&json!("synced"), &json!("Review")));
     let plan = desk.fleet.admin(&["event", "delete", event, "--dry-run"]).await;
@@ -129,16 +136,23 @@ async fn a_conflict_is_listed_and_decided_by_shell_or_api() {
 
         let listed = desk.fleet.admin(&["conflicts"]).await;
         let conflict = listed[0]["id"].as_str().unwrap();
-        assert_eq!(listed[0]["contested"], json!([{ "what": "title", "ours": ours, "theirs": theirs }]));
+        assert_eq!(
+            listed[0]["contested"],
+            json!([{ "field": "title", "what": "title", "ours": ours, "theirs": theirs }])
+        );
         assert_eq!(desk.api.get(&path).await["sync"]["status"], "conflict");
         if keep == "theirs" {
-            let plan =
-                desk.fleet.admin(&["conflicts", "resolve", conflict, "--keep", keep, "--dry-run"]).await;
+            let plan = desk
+                .fleet
+                .admin(&["conflicts", "resolve", conflict, "--field", "title=theirs", "--dry-run"])
+                .await;
             assert_eq!(plan["writes"][0]["changes"], json!(["title"]));
             desk.fleet.admin(&["conflicts", "resolve", conflict, "--keep", keep]).await;
         } else {
             let resolve = format!("/conflicts/{conflict}/resolve?wait=10s");
-            let body = json!({ "keep": keep });
+            let unnamed = desk.api.send_json(reqwest::Method::POST, &resolve, &json!({ "fields": {} })).await;
+            assert_eq!(problem(&unnamed, 400), "bad_body");
+            let body = json!({ "fields": { "title": "local" } });
             let resolved = desk.api.send_json(reqwest::Method::POST, &resolve, &body).await;
             assert_eq!(
                 (resolved.status, &resolved.body["sync"]),

@@ -1,5 +1,6 @@
 //! A migrated database for one test, of either kind, and the two kinds under one suite.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use calfleet_harness::{Database, Postgres};
 use calfleet_store::connections::{self, ConnectionSettings};
 use calfleet_store::{Options, Priority, Scope, Store, Tx, organizations};
 use sea_orm::{ConnectionTrait as _, DbErr};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// The instant at which tests begin.
@@ -27,15 +30,21 @@ pub(crate) struct TestStore {
     /// The Postgres database; `None` for SQLite.
     pub(crate) postgres: Option<Database<'static>>,
     owner_url: String,
-    _folder: Option<tempfile::TempDir>,
+    _folder: Option<TempDir>,
 }
 
 impl TestStore {
     /// A new SQLite file.
     pub(crate) async fn sqlite() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let url = format!("sqlite://{}", folder.path().join("calfleet.db").display());
-        calfleet_migrations::run(&url).await?;
+        static MIGRATED: OnceCell<Vec<u8>> = OnceCell::const_new();
+        let folder = folder_in_memory()?;
+        let file = folder.path().join("calfleet.db");
+        let url = format!("sqlite://{}", file.display());
+        let migrated = MIGRATED.get_or_try_init(|| async {
+            calfleet_migrations::run(&url).await?;
+            anyhow::Ok(std::fs::read(&file)?)
+        });
+        std::fs::write(&file, migrated.await?)?;
         Self::over(&url, url.clone(), None, Some(folder)).await
     }
 
@@ -56,7 +65,7 @@ impl TestStore {
         url: &str,
         owner_url: String,
         postgres: Option<Database<'static>>,
-        folder: Option<tempfile::TempDir>,
+        folder: Option<TempDir>,
     ) -> anyhow::Result<Self> {
         let store = Store::connect(&Options::new(url)).await.context("connect")?;
         let (here, there) = (OrganizationId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
@@ -98,6 +107,12 @@ impl TestStore {
     pub(crate) async fn begin_fleet(&self) -> Tx {
         self.store.begin(Scope::Fleet, Priority::Background).await.unwrap()
     }
+}
+
+/// Where a commit does not wait for a disk; an ordinary folder on systems without such a place.
+fn folder_in_memory() -> std::io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
 /// A new id, ordered by when it was made.

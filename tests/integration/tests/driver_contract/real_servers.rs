@@ -43,10 +43,10 @@ async fn mirrors(server: DavServer) {
     let work = calendars.iter().find(|found| calendar.ends_with(found.provider_id.as_str())).unwrap();
     let mut mirror = Mirror::of(work);
 
-    // One listing and a batch of a hundred at a time.
+    // One listing and a quarter of it at a time.
     let import = registry.open(stored.clone()).unwrap();
     assert_eq!(mirror.sync(import.as_ref()).await.unwrap(), Listing::Full);
-    assert_eq!((mirror.objects.len(), import.requests_sent()), (1_000, 11));
+    assert_eq!((mirror.objects.len(), import.requests_sent()), (1_000, 5));
 
     let poll = registry.open(stored.clone()).unwrap();
     assert_eq!(mirror.sync(poll.as_ref()).await.unwrap(), Listing::Delta);

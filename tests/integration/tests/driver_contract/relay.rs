@@ -45,6 +45,8 @@ struct Seen {
     root: &'static str,
     check: Check,
     sent: Vec<Sent>,
+    /// How many requests each batch carried.
+    batches: Vec<usize>,
     faults: Vec<String>,
 }
 
@@ -52,7 +54,7 @@ impl Relay {
     pub(super) async fn start(upstream: SocketAddr, root: &'static str, check: Check) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Seen { root, check, sent: Vec::new(), faults: Vec::new() };
+        let seen = Seen { root, check, sent: Vec::new(), batches: Vec::new(), faults: Vec::new() };
         let seen = Arc::new(Mutex::new(seen));
         let kept = seen.clone();
         tokio::spawn(async move {
@@ -71,6 +73,11 @@ impl Relay {
     /// The writes among what was sent since it was last asked.
     pub(super) fn take_writes(&self) -> Vec<Sent> {
         self.take().into_iter().filter(|sent| sent.method != "GET").collect()
+    }
+
+    /// How many requests each batch carried, since it was last asked.
+    pub(super) fn take_batches(&self) -> Vec<usize> {
+        std::mem::take(&mut self.seen.lock().unwrap().batches)
     }
 
     /// What was sent and is not in the description.
@@ -121,18 +128,44 @@ impl Seen {
     fn note(&mut self, request: &[u8]) {
         let head = request.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         let text = String::from_utf8_lossy(&request[..head]).to_string();
-        let mut words = text.split(' ');
+        let mut words = text.split_whitespace();
         let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-        let url = Url::parse("http://x").unwrap().join(&target).unwrap();
-        let (_, path) = url.path().split_once(self.root).unwrap();
-        let sent = Sent {
-            method,
-            path: path.to_owned(),
-            query: url.query_pairs().into_owned().collect(),
-            if_match: header(&text, "if-match"),
-            prefer: header(&text, "prefer").unwrap_or_default(),
-            body: serde_json::from_slice(&request[head..]).unwrap_or(Value::Null),
-        };
+        let body = &request[head..];
+        if target.ends_with("/batch/calendar/v3") {
+            let kind = header(&text, "content-type").unwrap();
+            let (_, boundary) = kind.split_once("boundary=").unwrap();
+            let body = String::from_utf8_lossy(body);
+            let parts: Vec<&str> = body.split(&format!("--{boundary}")).collect();
+            for part in &parts[1..parts.len() - 1] {
+                let (_, part) = part.split_once("\r\n\r\n").unwrap();
+                self.note(format!("{}\r\n\r\n", part.trim_end()).as_bytes());
+            }
+            return self.batches.push(parts.len() - 2);
+        }
+        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let if_match = header(&text, "if-match");
+        let prefer = header(&text, "prefer").unwrap_or_default();
+        self.hold((method, &target), (if_match, prefer), body);
+    }
+
+    fn hold(&mut self, (method, target): (String, &str), heads: (Option<String>, String), body: Value) {
+        let url = Url::parse("http://x").unwrap().join(target).unwrap();
+        // The parts of a batch at Microsoft are named below the service.
+        let path =
+            url.path().split_once(self.root).map_or(url.path().trim_start_matches('/'), |(_, path)| path);
+        if path == "$batch" {
+            let parts = body["requests"].as_array().unwrap();
+            self.batches.push(parts.len());
+            for part in parts {
+                let text = |value: &Value| value.as_str().map(str::to_owned);
+                let heads = (text(&part["headers"]["If-Match"]), text(&part["headers"]["Prefer"]).unwrap());
+                let (method, target) = (text(&part["method"]).unwrap(), text(&part["url"]).unwrap());
+                self.hold((method, &target), heads, part["body"].clone());
+            }
+        }
+        let (if_match, prefer) = heads;
+        let query = url.query_pairs().into_owned().collect();
+        let sent = Sent { method, path: path.to_owned(), query, if_match, prefer, body };
         self.faults.extend((self.check)(&sent));
         self.sent.push(sent);
     }

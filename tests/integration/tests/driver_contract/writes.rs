@@ -43,7 +43,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn write(&self, id: &ProviderId, change: Change<'_>) -> Result<Written, DriverError> {
-        let write = Write { provider_id: id, change, notify: Notify::None };
+        let write = Write { provider_id: id, change, notify: Notify::None, message: None };
         self.driver.write(&self.calendar, &write).await
     }
 

@@ -250,6 +250,21 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// A sync that dies after so many steps; its lease has run out afterwards.
+    pub(crate) async fn sync_for(&self, id: ConnectionId, steps: u32) {
+        self.advance(Duration::from_secs(30));
+        let claim = self.claim(Kind::Sync, id).await;
+        let job = self.syncs();
+        drop(Steps::of(job.run(&claim), steps).await);
+        self.outlive_lease().await;
+    }
+
+    async fn outlive_lease(&self) {
+        self.advance(Duration::from_mins(1));
+        let later = self.service.now().plus(Duration::from_hours(1));
+        work::recover(&self.database.store, 1, later).await.unwrap();
+    }
+
     /// Runs a sync under its claim.
     pub(crate) async fn run_sync(&self, claim: &Claim) -> Finish {
         self.syncs().run(claim).await.unwrap()
@@ -271,9 +286,7 @@ impl<'a> Fleet<'a> {
         let claim = self.claim(Kind::Push, id).await;
         let job = self.pushing();
         drop(Steps::of(job.run(&claim), steps).await);
-        self.advance(Duration::from_mins(1));
-        let later = self.service.now().plus(Duration::from_hours(1));
-        work::recover(&self.database.store, 1, later).await.unwrap();
+        self.outlive_lease().await;
     }
 
     /// Delivers what waits in the outbox.
@@ -331,6 +344,19 @@ impl<'a> Fleet<'a> {
         };
         work::ask(&tx, &[ask]).await.unwrap();
         tx.commit().await.unwrap();
+        self.claim_due(kind, id).await
+    }
+
+    /// Runs a sync if its row is due; whether it was.
+    pub(crate) async fn run_due(&self, id: ConnectionId) -> bool {
+        let Some(claim) = self.claim_due(Kind::Sync, id).await else { return false };
+        let finish = self.run_sync(&claim).await;
+        work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
+        true
+    }
+
+    async fn claim_due(&self, kind: Kind, id: ConnectionId) -> Option<Claim> {
+        let (now, key) = (self.service.now(), WorkKey { kind, target: id.0 });
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
         work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
         let hint = HintedRow { key, organization_id: self.organization, lane: Lane::Interactive };

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::fleet::{ADA, Fleet};
 use crate::databases::{TestStore, on_both_databases};
+use crate::microsoft::live;
 
 on_both_databases![
     an_event_is_made_changed_and_deleted_at_google,
@@ -19,6 +20,7 @@ on_both_databases![
     one_instance_of_a_series_is_moved_and_one_called_off,
     both_sides_edit_different_fields_and_both_survive,
     an_invitation_is_answered_and_nothing_else_is_sent,
+    what_google_cannot_say_is_refused_before_anything_is_stored,
     an_account_connected_for_reading_refuses_writes_with_the_way_out,
 ];
 
@@ -172,6 +174,24 @@ async fn an_invitation_is_answered_and_nothing_else_is_sent(database: &TestStore
     assert_eq!(event["summary"], "Theirs");
     assert_eq!(desk.fleet.sandbox.mails().len(), 1);
     is_in_step(&desk, id).await;
+}
+
+async fn what_google_cannot_say_is_refused_before_anything_is_stored(database: &TestStore) {
+    let desk = open(database).await;
+    let mut input = review();
+    input["recurrence"] =
+        json!(["RRULE:FREQ=WEEKLY;COUNT=3", "RDATE;VALUE=PERIOD:20261006T080000Z/20261006T120000Z"]);
+
+    let refused = desk.create(input, Notify::None).await.unwrap_err();
+
+    let WriteError::Invalid(invalid) = refused else { panic!("{refused:?}") };
+    assert_eq!((invalid[0].field.as_str(), invalid[0].code), ("recurrence", "not_supported"));
+    assert_eq!(
+        invalid[0].message,
+        "This provider cannot add dates of a length of their own to a series; choose a simpler recurrence, or make several events."
+    );
+    assert!(live(&desk.fleet, desk.connection).await.is_empty());
+    assert!(desk.is_settled().await);
 }
 
 async fn an_account_connected_for_reading_refuses_writes_with_the_way_out(database: &TestStore) {

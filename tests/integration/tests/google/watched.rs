@@ -63,6 +63,7 @@ impl<'a> Watched<'a> {
             telemetry: Arc::new(Telemetry::install(&config.telemetry).unwrap()),
             notification_spacing: SyncSettings::default().spacing,
             longest_wait: config.api.longest_wait(),
+            full_sync_every: Duration::from_hours(24),
             draining: stop.clone(),
         };
         tokio::spawn(async move { socket.serve_api(app, &config.api).await });

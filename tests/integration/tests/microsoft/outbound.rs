@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use calfleet_domain::model::{ConferenceType, EditScope, EventId, Notify, ParticipationStatus, ProviderId};
 use calfleet_sandbox::{Fault, FaultRule, MicrosoftAccountSpec};
-use calfleet_service::write::{Answer, Reach, WriteError};
+use calfleet_service::write::{Answer, Reach, Terms, WriteError};
 use calfleet_store::events::EventState;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ on_both_databases![
     a_series_is_split_and_keeps_what_departs_from_it,
     both_sides_edit_different_fields_and_both_survive,
     an_invitation_is_answered_and_nothing_else_is_sent,
+    who_calls_a_meeting_off_says_why,
+    guests_of_a_new_series_with_gaps_are_mailed_once,
     guests_are_not_invited_where_nobody_is_to_be_mailed,
     what_microsoft_cannot_say_is_refused_before_anything_is_stored,
     a_teams_link_is_made_and_known,
@@ -240,6 +242,26 @@ async fn an_invitation_is_answered_and_nothing_else_is_sent(database: &TestStore
     assert!(desk.is_settled().await);
 }
 
+async fn who_calls_a_meeting_off_says_why(database: &TestStore) {
+    let desk = open(database).await;
+    let mut input = review();
+    input["attendees"] = json!([{ "address": BOB }]);
+    let id = desk.create(input, Notify::All).await.unwrap().event_id;
+    desk.push().await;
+    desk.fleet.sandbox.clear_mails();
+    let message = Some("The room has burned down.\u{7}".to_owned());
+    let terms = Terms { message, ..desk.terms(Notify::All) };
+
+    let outcome = desk.fleet.service.delete_event(id, Reach::ALL, &terms).await.unwrap();
+    desk.push().await;
+
+    assert!(outcome.plan.unwrap().mail.message.unwrap().is_carried);
+    let mails = desk.fleet.sandbox.mails();
+    let told: Vec<_> = mails.iter().map(|mail| (mail.to.as_str(), mail.comment.as_deref())).collect();
+    assert_eq!((count(&desk), told), (0, vec![(BOB, Some("The room has burned down."))]));
+    assert!(desk.is_settled().await);
+}
+
 async fn guests_are_not_invited_where_nobody_is_to_be_mailed(database: &TestStore) {
     let desk = open(database).await;
     let mut input = review();
@@ -260,6 +282,33 @@ async fn guests_are_not_invited_where_nobody_is_to_be_mailed(database: &TestStor
     assert!(matches!(&refused, WriteError::Refused(refusal) if refusal.code == "cannot_be_silent"));
     assert_eq!(desk.fleet.sandbox.mails(), []);
     assert!(desk.is_settled().await);
+}
+
+async fn guests_of_a_new_series_with_gaps_are_mailed_once(database: &TestStore) {
+    let desk = open(database).await;
+    let mut input = review();
+    input["recurrence"] = json!([
+        "RRULE:FREQ=WEEKLY;COUNT=6",
+        "EXDATE;TZID=Europe/Paris:20261012T100000",
+        "EXDATE;TZID=Europe/Paris:20261026T100000",
+    ]);
+    input["attendees"] = json!([{ "address": BOB }]);
+    // The first gap is made, and nobody hears of it.
+    desk.fleet.sandbox.inject(FaultRule::next(Fault::AnswerLost).method("DELETE"));
+
+    let id = desk.create(input, Notify::All).await.unwrap().event_id;
+    for _ in 0..3 {
+        desk.push().await;
+        desk.fleet.advance(Duration::from_mins(20));
+    }
+
+    let mails = desk.fleet.sandbox.mails();
+    assert_eq!(mails.iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(), [BOB], "{mails:?}");
+    let shown = remote(&desk, id).await.unwrap();
+    assert_eq!(shown["attendees"][0]["emailAddress"]["address"], BOB);
+    assert_eq!(held(&desk.fleet, desk.connection).await.len(), 4);
+    assert_eq!(Outlook::of(&desk.fleet).year().len(), 4);
+    is_in_step(&desk, id).await;
 }
 
 async fn what_microsoft_cannot_say_is_refused_before_anything_is_stored(database: &TestStore) {

@@ -11,7 +11,7 @@ use calfleet_sandbox::{Fault, FaultRule, GoogleAccountSpec, MailKind, MicrosoftA
 use calfleet_service::write::{Answer, Reach};
 use serde_json::{Value, json};
 
-use super::histories::Chance;
+use super::chance::Chance;
 use super::office::Office;
 use crate::databases::TestStore;
 use crate::google::fleet::ADA;

@@ -2,6 +2,8 @@
 //! HTTP stack.
 
 mod accounts;
+mod batches;
+mod chance;
 mod cleanup;
 mod decisions;
 mod effects;
@@ -9,7 +11,10 @@ mod exactly;
 mod histories;
 mod mails;
 mod meetings;
+mod mixed;
 mod office;
 mod outage;
+mod parity;
+mod past;
 mod undo;
 mod world;

@@ -1,6 +1,10 @@
 //! In which order things come in, and what stays the same where they move.
 
-use calfleet_domain::model::ConnectionState;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use calfleet_domain::model::{ConnectionState, Listing, ProviderId, RemoteChange};
 use calfleet_worker::jobs::Handler;
 
 use super::on_both_databases;
@@ -10,6 +14,7 @@ use super::world::{Backend, World};
 on_both_databases![
     what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_turn,
     an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event,
+    the_next_page_is_asked_for_while_one_is_applied,
     a_reconnect_ends_the_run_that_is_on_with_the_old_credentials,
 ];
 
@@ -55,6 +60,30 @@ async fn an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same
         world.assert_equal_to_server().await;
         assert_eq!(world.event(to, "moved.ics").await.event.id, moved, "from {from} to {to}");
     }
+}
+
+async fn the_next_page_is_asked_for_while_one_is_applied(on: Backend) {
+    let world = World::start(on).await;
+    world.server.add_calendar("work");
+    let page = |name: &str| {
+        let provider_id = ProviderId(name.to_owned());
+        let reason = "It is shown as it is.".to_owned();
+        (Listing::Full, vec![RemoteChange::Unreadable { provider_id, revision: None, reason, raw: None }])
+    };
+    world.server.state().script = ["one", "two", "three"].map(page).into();
+    let (claim, job) = (world.claim().await, world.job());
+    let mut run = pin!(job.run(&claim));
+
+    while world.server.state().script.len() > 1 {
+        let polled = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
+        assert!(polled.is_pending(), "{polled:?}");
+        tokio::task::yield_now().await;
+    }
+    let held = world.content().await.len();
+    run.await.unwrap();
+
+    assert_eq!(held, 0, "the second page is asked for when the first is not yet stored");
+    assert_eq!(world.content().await.len(), 3);
 }
 
 async fn a_reconnect_ends_the_run_that_is_on_with_the_old_credentials(on: Backend) {

@@ -209,6 +209,7 @@ impl State {
             reads_singly: self.habit != Habit::Document,
             read_batch: self.read_batch,
             writes: false,
+            write_batch: 1,
             schedules: false,
             watches: false,
         }

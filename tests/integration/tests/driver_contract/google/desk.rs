@@ -103,7 +103,7 @@ impl Desk {
         change: Change<'_>,
         notify: Notify,
     ) -> Outcome {
-        let write = Write { provider_id: id, change, notify };
+        let write = Write { provider_id: id, change, notify, message: None };
         outcome(self.driver.write(calendar, &write).await)
     }
 

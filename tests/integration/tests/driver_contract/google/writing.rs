@@ -3,10 +3,10 @@
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
     Attendee, Body, Conference, ConferenceStatus, ConferenceType, End, Fields, NominalDuration, Notify,
-    ProviderId, Reminder, Revision, Status, Transparency, Visibility, When,
+    ProviderId, Reminder, RemoteEvent, Revision, Status, Transparency, Visibility, When,
 };
 use calfleet_domain::reconcile::version;
-use calfleet_providers::driver::{CalendarRef, Change, Problem};
+use calfleet_providers::driver::{CalendarRef, Change, Errand, Problem, Write, Written};
 use calfleet_sandbox::{ConferenceHabit, Fault, FaultRule, GoogleHabits, GoogleRole};
 use serde_json::{Value, json};
 
@@ -328,4 +328,47 @@ async fn times_of_every_form_are_the_instants_they_stand_for() {
         assert_eq!(moved.await.event.fields().unwrap().start, at("2026-07-02T10:00:00"));
     }
     desk.close();
+}
+
+#[tokio::test]
+async fn errands_travel_together_and_each_is_what_it_would_be_alone() {
+    let desk = Desk::open().await;
+    let events: Vec<_> = (1..=4).map(|number| ours(number, Body::Single(review()))).collect();
+    let kept = desk.create(&events[0], Notify::None).await.unwrap().unwrap();
+    let dropped = desk.create(&events[1], Notify::None).await.unwrap().unwrap();
+    let mut after = events[0].clone();
+    fields(&mut after).title = text("Retro");
+    let new = |number: usize| ProviderId::from(events[number].uid.as_str().trim_end_matches("@google.com"));
+    let (third, fourth, calendar, notify) = (new(2), new(3), ada(), Notify::None);
+    desk.relay.take();
+    let write =
+        |provider_id, change| Errand::Write(&calendar, Write { provider_id, change, notify, message: None });
+
+    let results = desk
+        .driver
+        .together(&[
+            write(&kept.provider_id, Change::Update { held: agreed(&kept), after: &after }),
+            write(&dropped.provider_id, Change::Delete { held: agreed(&dropped) }),
+            write(&third, Change::Create(&events[2])),
+            Errand::Look(&calendar, &fourth),
+        ])
+        .await;
+
+    let results: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    let [Written::Held(edited), Written::Gone, Written::Held(made), Written::Gone] = &results[..] else {
+        panic!("{results:?}")
+    };
+    assert!(version::is_same(&after, &edited.event) && made.provider_id == third);
+    assert_eq!(desk.relay.take_batches(), [4]);
+    let writes = desk.relay.take_writes();
+    assert_eq!(
+        writes.iter().map(|sent| sent.method.as_str()).collect::<Vec<_>>(),
+        ["PATCH", "DELETE", "POST"]
+    );
+    assert_eq!((&writes[0].if_match, &writes[1].if_match), (&revision(&kept), &revision(&dropped)));
+    desk.close();
+}
+
+fn revision(held: &RemoteEvent) -> Option<String> {
+    held.revision.as_ref().map(|Revision(text)| text.clone())
 }

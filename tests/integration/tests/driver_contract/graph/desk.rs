@@ -111,7 +111,7 @@ impl Desk {
     }
 
     async fn write(&self, id: &ProviderId, change: Change<'_>, notify: Notify) -> Outcome {
-        let write = Write { provider_id: id, change, notify };
+        let write = Write { provider_id: id, change, notify, message: None };
         outcome(self.driver.write(&self.calendar, &write).await)
     }
 
@@ -152,7 +152,7 @@ fn outcome(written: Result<Written, DriverError>) -> Outcome {
     }
 }
 
-fn agreed(held: &RemoteEvent) -> Agreed<'_> {
+pub(super) fn agreed(held: &RemoteEvent) -> Agreed<'_> {
     Agreed {
         event: &held.event,
         revision: held.revision.as_ref(),

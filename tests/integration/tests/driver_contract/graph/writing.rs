@@ -5,11 +5,11 @@ use calfleet_domain::model::{
     Attendee, Body, Conference, ConferenceStatus, ConferenceType, End, Event, Fields, Notify,
     ParticipationStatus, ProviderId, Reminder, RemoteChange, RemoteEvent, Transparency, Visibility, When,
 };
-use calfleet_providers::driver::Problem;
+use calfleet_providers::driver::{Change, Errand, Problem, Write, Written};
 use calfleet_sandbox::{Fault, FaultRule, GraphHabits};
 use serde_json::{Value, json};
 
-use super::desk::{ADA, BOB, CAROL, Desk, assert_same, at, fields, name, ours, review};
+use super::desk::{ADA, BOB, CAROL, Desk, agreed, assert_same, at, fields, name, ours, review};
 
 #[expect(clippy::unnecessary_wraps, reason = "most fields of an event may be absent")]
 fn text(text: &str) -> Option<String> {
@@ -350,4 +350,51 @@ async fn a_teams_link_is_made_and_survives_every_other_edit() {
         assert_eq!(block(&held.provider_id), before);
         desk.close();
     }
+}
+
+#[tokio::test]
+async fn errands_travel_together_and_each_is_what_it_would_be_alone() {
+    let desk = Desk::open().await;
+    let event = ours(Body::Single(review()));
+    let kept = desk.create(1, &event, Notify::None).await.unwrap().unwrap();
+    let dropped = desk.create(2, &event, Notify::None).await.unwrap().unwrap();
+    let mut after = kept.event.clone();
+    fields(&mut after).title = text("Retro");
+    let (third, fourth, notify) = (name(3), name(4), Notify::None);
+    desk.relay.take();
+    let write = |provider_id, change| {
+        Errand::Write(&desk.calendar, Write { provider_id, change, notify, message: None })
+    };
+
+    let results = desk
+        .driver
+        .together(&[
+            write(&kept.provider_id, Change::Update { held: agreed(&kept), after: &after }),
+            write(&dropped.provider_id, Change::Delete { held: agreed(&dropped) }),
+            write(&third, Change::Create(&event)),
+            Errand::Look(&desk.calendar, &fourth),
+        ])
+        .await;
+
+    let results: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    let [Written::Held(edited), Written::Gone, Written::Held(made), Written::Gone] = &results[..] else {
+        panic!("{results:?}")
+    };
+    assert_same(&after, edited);
+    assert_eq!(made.created_as, Some(third));
+    assert_eq!(desk.relay.take_batches(), [4]);
+    let mut writes = desk.relay.take_writes();
+    writes.retain(|sent| sent.path != "$batch");
+    assert_eq!(
+        writes.iter().map(|sent| sent.method.as_str()).collect::<Vec<_>>(),
+        ["PATCH", "DELETE", "POST"]
+    );
+    let revision = |held: &RemoteEvent| held.revision.as_ref().map(|revision| revision.0.clone());
+    for (sent, held) in writes.iter().zip([&kept, &dropped]) {
+        assert!(
+            sent.if_match.as_ref().is_some_and(|sent| sent.contains(&revision(held).unwrap())),
+            "{sent:?}"
+        );
+    }
+    desk.close();
 }

@@ -15,6 +15,11 @@ check:
 chaos filter="":
     cargo test -p calfleet-test-chaos --test main -- --nocapture {{ filter }}
 
+# Random histories of whole fleets (law 1), so many in all, a third with each provider: `just histories 300 7000`.
+histories count="10002" first="0":
+    CALFLEET_TEST_SEEDS={{ first }}..$(( {{ first }} + ({{ count }} + 2) / 3 )) \
+    cargo test --release -p calfleet-test-integration --test main -- --nocapture random_histories
+
 # Measures ratios side by side and prints them; the numbers go into tests/BENCHMARKS.md.
 bench filter="":
     cargo build --release -p calfleet
@@ -23,7 +28,7 @@ bench filter="":
 # Every law at its full size, with every program required; the output is kept in tests/PROOF.md.
 release-proof:
     CALFLEET_TEST_SIZE=full \
-    CALFLEET_TEST_REQUIRE=redis,postgres,radicale,xandikos,python-caldav,dateutil,vdirsyncer,openssl \
+    CALFLEET_TEST_REQUIRE=redis,postgres,radicale,xandikos,python-caldav,dateutil,vdirsyncer,openssl,python-google,python-microsoft,node-clients \
     cargo test --release --workspace --exclude calfleet-test-bench -- --include-ignored
 
 # The demo, from source.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
+use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::{
     Authentication, CalendarId, ConflictPolicy, ConnectionId, Notify, OrganizationId, ProviderKind,
 };
@@ -19,11 +20,12 @@ use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::Drivers;
 use calfleet_service::write::{EventInput, Terms};
 use calfleet_service::{Actor, Nudge, Service};
-use calfleet_store::calendar_sync::{self, Thoroughness};
+use calfleet_store::apply::CalendarKey;
+use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::outbox::{self, OutboxState};
 use calfleet_store::runs::{self, Run};
 use calfleet_store::vault::KeyRing;
-use calfleet_store::{Options, Priority, Scope, Store, calendars, events, organizations};
+use calfleet_store::{Options, Priority, Scope, Store, calendars, events, organizations, work};
 
 use crate::process::Program;
 
@@ -94,7 +96,8 @@ impl<'a> Fleet<'a> {
         let queue = RedisSettings { url: redis.url(), prefix: redis.key_prefix().replace(':', "") };
         let address = url::Url::parse(&request.address).unwrap();
         let port = address.port().unwrap();
-        let endpoints = Endpoints { google: address.clone(), ..Endpoints::production().unwrap() };
+        let production = Endpoints::production().unwrap();
+        let endpoints = Endpoints { google: address.clone(), microsoft: address.clone(), ..production };
         let service = service(database.url(), &queue, port, endpoints).await;
         let organization: OrganizationId = service.id();
         request.organization_id = organization;
@@ -105,7 +108,10 @@ impl<'a> Fleet<'a> {
         let connected = service.connect(&request, &Actor::operator()).await.unwrap();
         let connection = connected.connection.id();
         service.pause(organization, connection, &Actor::operator()).await.unwrap();
-        let mut environment = vec![("CALFLEET__PROVIDERS__GOOGLE__API_URL", address.to_string())];
+        let mut environment = vec![
+            ("CALFLEET__PROVIDERS__GOOGLE__API_URL", address.to_string()),
+            ("CALFLEET__PROVIDERS__MICROSOFT__API_URL", address.to_string()),
+        ];
         environment.extend_from_slice(settings);
         let (api_port, scheduler, worker) = programs(&database.url(), &queue, port, &environment).await;
         let (scheduler, worker) = (Some(scheduler), Some(worker));
@@ -153,6 +159,51 @@ impl<'a> Fleet<'a> {
             .unwrap();
     }
 
+    /// Connects a feed so many times, each for a person of its own.
+    pub(crate) async fn subscribe(&self, feed: &str, times: usize) -> Vec<ConnectionId> {
+        let mut ids = Vec::with_capacity(times);
+        for number in 0..times {
+            let request = ConnectRequest {
+                organization_id: self.organization,
+                user_id: None,
+                provider: ProviderKind::Feed,
+                address: format!("{feed}?person={number}"),
+                authentication: Authentication::None,
+                username: None,
+                secret: None,
+                label: None,
+                poll_interval: Duration::from_hours(24),
+                conflict_policy: ConflictPolicy::default(),
+            };
+            let connected = self.service.connect(&request, &Actor::operator()).await.unwrap();
+            ids.push(connected.connection.id());
+        }
+        ids
+    }
+
+    /// Asks for a poll of each, in the background.
+    pub(crate) async fn ask_in_background(&self, ids: &[ConnectionId]) {
+        let at = self.service.now();
+        let ask = |id: &ConnectionId| Ask {
+            key: WorkKey { kind: Kind::Sync, target: id.0 },
+            organization_id: self.organization,
+            connection_id: Some(*id),
+            lane: Lane::Sync,
+            at,
+            asker: Asker::Machine,
+        };
+        for some in ids.chunks(500) {
+            let scope = Scope::Organization(self.organization);
+            let tx = self.service.store.begin(scope, Priority::Background).await.unwrap();
+            for id in some {
+                let target = Target::Connection(*id);
+                calendar_sync::ask(&tx, target, Thoroughness::Changes, at).await.unwrap();
+            }
+            work::ask(&tx, &some.iter().map(ask).collect::<Vec<_>>()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    }
+
     /// What became of the jobs that changed something, newest first.
     pub(crate) async fn runs(&self) -> Vec<Run> {
         let tx = self.service.store.read(Scope::Organization(self.organization)).await.unwrap();
@@ -174,6 +225,17 @@ impl<'a> Fleet<'a> {
             assert!(Instant::now() < deadline, "the change is not stored after half an hour");
             self.wait(Duration::from_millis(1)).await;
         }
+    }
+
+    /// The same, as its rows are keyed.
+    pub(crate) async fn calendar_key(&self) -> CalendarKey {
+        let (organization_id, connection_id) = (self.organization, self.connection);
+        CalendarKey { organization_id, connection_id, calendar_id: self.calendar().await }
+    }
+
+    /// Its database.
+    pub(crate) fn store(&self) -> &Store {
+        &self.service.store
     }
 
     /// The first of the account's calendars.

@@ -16,7 +16,8 @@ use calfleet_domain::recurrence::{span, zone};
 use calfleet_harness::{Durability, Postgres};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_sandbox::StoredResource;
-use calfleet_store::apply::{Applied, CalendarKey, EventWrite, PageWrites, Stamp, apply};
+use calfleet_store::apply::{Applied, CalendarKey, EventWrite, PageWrites, Stamp, apply, marked};
+use calfleet_store::events::{StoredRow, load_for_page};
 use calfleet_store::{Options, Priority, Scope, Store};
 use sea_orm::{
     ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait, TryGetable, Value,
@@ -30,6 +31,8 @@ const EVENTS: usize = 10_000;
 /// Events of a page, as the CalDAV driver reads them.
 const PAGE: usize = 100;
 const ROUNDS: usize = 5;
+/// Changes that an import writes in one transaction.
+const IMPORTED_AT_ONCE: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; run with --release"]
@@ -115,15 +118,66 @@ async fn write_pages(store: &Store, texts: &[StoredResource]) -> Duration {
         .chunks(PAGE)
         .map(|inserts| PageWrites { inserts: inserts.to_vec(), ..PageWrites::default() })
         .collect();
+    apply_pages(store, key, &pages).await
+}
+
+/// How long the page transactions take.
+async fn apply_pages(store: &Store, key: CalendarKey, pages: &[PageWrites]) -> Duration {
+    let clock = SystemClock::default();
     let began = Instant::now();
-    for page in &pages {
+    for page in pages {
         let now = clock.now();
-        let stamp = Stamp { now, requested_at: now, zone_data: zone::DATA_VERSION };
-        let tx = store.begin(Scope::Organization(organization), Priority::Background).await.unwrap();
+        let stamp = Stamp { now, requested_at: now, zone_data: zone::DATA_VERSION, run: None };
+        let tx = store.begin(Scope::Organization(key.organization_id), Priority::Background).await.unwrap();
         assert_eq!(apply(&tx, key, page, &stamp).await.unwrap(), Applied::Written);
         tx.commit().await.unwrap();
     }
     began.elapsed()
+}
+
+/// Writes the rows of an imported calendar into another database by the statements of an import, in pages as large
+/// as an import's; how long that took, and how many events they were.
+pub(crate) async fn write_again(source: &Store, target: &Store, imported: CalendarKey) -> (Duration, usize) {
+    let tx = source.read(Scope::Organization(imported.organization_id)).await.unwrap();
+    let (mut pages, mut after, mut events) = (Vec::new(), None, 0);
+    loop {
+        let some = marked(&tx, imported.calendar_id, after, IMPORTED_AT_ONCE).await.unwrap();
+        let Some(last) = some.last() else { break };
+        after = Some(last.id);
+        events += some.len();
+        let ids: Vec<_> = some.iter().map(|one| &one.provider_id).collect();
+        let rows = load_for_page(&tx, imported.calendar_id, &ids).await.unwrap();
+        let mut raw: HashMap<_, _> = some.iter().map(|one| (one.id, one.raw.clone())).collect();
+        let inserts = rows.into_iter().map(|row| insertion_of(row, imported, &mut raw)).collect();
+        pages.push(PageWrites { inserts, ..PageWrites::default() });
+    }
+    drop(tx);
+    (apply_pages(target, imported, &pages).await, events)
+}
+
+fn insertion_of(row: StoredRow, calendar: CalendarKey, raw: &mut HashMap<EventId, String>) -> EventWrite {
+    let StoredRow { event: stored, instances, .. } = row;
+    let reach = stored.event.as_ref().map(span).unwrap();
+    EventWrite {
+        id: stored.id,
+        lock_version: 0,
+        calendar,
+        meeting_id: stored.meeting_id,
+        uid: stored.event.as_ref().unwrap().uid.clone(),
+        provider_id: stored.provider_id,
+        version: stored.version,
+        revision: stored.revision,
+        event: stored.event,
+        base: None,
+        role: stored.role,
+        detail: stored.detail,
+        problem: None,
+        span_start: Some(reach.start),
+        span_end: reach.end,
+        edited_at: None,
+        raw: raw.remove(&stored.id),
+        instances,
+    }
 }
 
 fn write_of(resource: &StoredResource, calendar: CalendarKey, id: EventId) -> EventWrite {
@@ -215,10 +269,7 @@ const TABLES: &[Table] = &[
 type Row = Vec<Value>;
 
 /// Inserts the rows of one database into another; how long that took, and how many they were.
-pub(crate) async fn copy_plainly(
-    source: &DatabaseConnection,
-    target: &DatabaseConnection,
-) -> (Duration, usize) {
+async fn copy_plainly(source: &DatabaseConnection, target: &DatabaseConnection) -> (Duration, usize) {
     let backend = source.get_database_backend();
     let mut pages: Vec<HashMap<&str, Vec<Row>>> = Vec::new();
     let mut count = 0;

@@ -13,11 +13,12 @@ use calfleet_store::apply::{self, Applied, Stamp};
 use calfleet_store::calendar_sync::{self, Due, Phase};
 use calfleet_store::events::{self, StoredRow};
 use calfleet_store::history::Cause;
-use calfleet_store::listing;
+use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{Priority, Scope, StoreError, Tx, occurrences, work};
 
 use super::Stop;
 use super::collect::count;
+use super::fetch::Then;
 use super::page::{self, Circumstances, Held, Planned};
 use super::series::cancelled;
 use super::sweep::SECOND_LISTING_AFTER;
@@ -32,47 +33,76 @@ const LONGEST_POLL: Duration = Duration::from_hours(24);
 /// How often a page is planned anew because others changed its rows meanwhile.
 const PLANS: usize = 5;
 
+/// What is written along with changes, in their transaction.
+#[derive(Debug, Default)]
+pub(super) struct Along<'c> {
+    /// Names of a long listing that these changes answer.
+    pub(super) struck: &'c [ProviderId],
+    /// Why they are read, where it is not the listing.
+    pub(super) cause: Option<Cause>,
+    /// Whether they are the last of a page of the listing.
+    pub(super) ends_page: bool,
+}
+
 impl Turn<'_> {
+    /// Applies changes, and with the last of them what follows.
     pub(super) async fn apply_all(
         &mut self,
         changes: Vec<RemoteChange>,
         requested_at: Timestamp,
+        then: &Then,
     ) -> Result<(), Stop> {
-        for chunk in in_chunks(changes) {
+        if changes.is_empty() && self.follow(then) {
+            return self.commit_page().await;
+        }
+        let mut chunks = in_chunks(changes).into_iter().peekable();
+        while let Some(chunk) = chunks.next() {
             let shown = chunk.iter().filter(|change| !matches!(change, RemoteChange::Removed { .. }));
             self.state.items_done += count(shown.count());
-            self.apply(&chunk, requested_at, &[], None).await?;
+            let ends_page = chunks.peek().is_none() && self.follow(then);
+            self.apply(&chunk, requested_at, Along { ends_page, ..Along::default() }).await?;
         }
         Ok(())
     }
 
-    /// The last changes of a listing of what changed: the cursor is committed with them.
-    pub(super) async fn apply_last(
-        &mut self,
-        changes: Vec<RemoteChange>,
-        requested_at: Timestamp,
-        token: Option<SyncToken>,
-    ) -> Result<(), Stop> {
-        let mut chunks = in_chunks(changes);
-        let last = chunks.pop().unwrap_or_default();
-        for chunk in chunks {
-            self.apply(&chunk, requested_at, &[], None).await?;
+    /// Puts down what follows the changes that are applied next; whether a page of a listing ends with them.
+    pub(super) fn follow(&mut self, then: &Then) -> bool {
+        match then {
+            Then::GoOn => {}
+            Then::Page(token) => self.state.page_token = Some(token.clone()),
+            Then::Complete(token) => self.mark_complete(token.clone()),
         }
-        self.mark_complete(token);
-        self.apply(&last, requested_at, &[], None).await
+        matches!(then, Then::Page(_))
     }
 
-    /// Applies changes in one transaction, with the calendar's row as it now is; `struck` are names of a long
-    /// listing that these changes answer.
+    /// A page in the middle of a listing that says nothing: its token, and what it named.
+    async fn commit_page(&mut self) -> Result<(), Stop> {
+        let tx = self.begin().await?;
+        self.end_page(&tx).await?;
+        self.commit(tx).await
+    }
+
+    /// What a page of a complete listing named goes into the tables.
+    async fn end_page(&mut self, tx: &Tx) -> Result<(), StoreError> {
+        if self.state.listing == Listing::Full {
+            self.open_generation(tx).await?;
+            let named: Vec<ListingHash> = self.named.drain().collect();
+            let at = (self.state.generation, self.state.pages);
+            listing::add_page(tx, self.key.calendar_id, at, &named, &[]).await?;
+            self.state.pages += 1;
+        }
+        Ok(())
+    }
+
+    /// Applies changes in one transaction, with the calendar's row as it now is.
     pub(super) async fn apply(
         &mut self,
         changes: &[RemoteChange],
         requested_at: Timestamp,
-        struck: &[ProviderId],
-        cause: Option<Cause>,
+        along: Along<'_>,
     ) -> Result<(), Stop> {
         for _ in 0..PLANS {
-            let Planned { writes, counts } = self.plan(changes, requested_at, cause).await?;
+            let Planned { writes, counts } = self.plan(changes, requested_at, along.cause).await?;
             let tx = self.begin().await?;
             let stamp = Stamp {
                 now: self.sync.clock.now(),
@@ -89,8 +119,11 @@ impl Turn<'_> {
                 Err(error) if error.is_busy() => continue,
                 Err(error) => return Err(error.into()),
             }
-            if !struck.is_empty() {
-                listing::strike_items(&tx, self.key.calendar_id, self.state.generation, struck).await?;
+            if !along.struck.is_empty() {
+                listing::strike_items(&tx, self.key.calendar_id, self.state.generation, along.struck).await?;
+            }
+            if along.ends_page {
+                self.end_page(&tx).await?;
             }
             let again = writes.read_again.iter().map(|again| again.at);
             self.read_again_at = self.read_again_at.into_iter().chain(again).min();

@@ -15,6 +15,7 @@ use calfleet_store::{Tx, occurrences};
 use chrono_tz::Tz;
 
 use super::Stop;
+use super::commit::Along;
 use super::page::Counts;
 use super::series::cancelled;
 use super::sweep::{Fate, Verdict, fate, judge};
@@ -48,7 +49,7 @@ impl Turn<'_> {
         let unseen = self.unseen(began).await?;
         self.set_aside(&unseen, began).await?;
         if !unseen.cancelled.is_empty() {
-            self.apply(&unseen.cancelled, began, &[], None).await?;
+            self.apply(&unseen.cancelled, began, Along::default()).await?;
         }
         let missing: Vec<EventId> = unseen.missing.iter().map(|row| row.id).collect();
         let now = self.sync.clock.now();
@@ -59,7 +60,7 @@ impl Turn<'_> {
                     let removed =
                         |row: &Known| RemoteChange::Removed { provider_id: row.provider_id.clone() };
                     let changes: Vec<RemoteChange> = rows.iter().map(removed).collect();
-                    self.apply(&changes, began, &[], None).await?;
+                    self.apply(&changes, began, Along::default()).await?;
                 }
                 self.end(token, None).await
             }

@@ -27,8 +27,9 @@ impl Turn<'_> {
             return Ok(changes);
         }
         let mut ids = self.held_of(unlisted.iter().map(RemoteChange::provider_id).collect()).await?;
-        for member in to_read {
-            ids.remove(&member.provider_id);
+        let told = changes.iter().map(RemoteChange::provider_id);
+        for id in told.chain(to_read.iter().map(|member| &member.provider_id)) {
+            ids.remove(id);
         }
         let ids: Vec<ProviderId> = ids.into_iter().collect();
         for some in ids.chunks(self.sync.driver.capabilities().read_batch.max(1)) {

@@ -10,6 +10,7 @@ use calfleet_providers::driver::{CalendarRef, DriverError};
 use calfleet_store::listing::{self, ListingHash};
 
 use super::collect::count;
+use super::commit::Along;
 use super::turn::Turn;
 use super::{Stop, Sync};
 
@@ -48,6 +49,8 @@ impl Source {
 pub(super) enum Then {
     /// The caller goes on.
     GoOn,
+    /// The page ends, and the listing goes on here, which is committed with the last batch.
+    Page(String),
     /// The listing is complete and ends at this cursor, which is committed with the last batch.
     Complete(Option<SyncToken>),
 }
@@ -111,16 +114,15 @@ impl Turn<'_> {
             self.budget.spend();
             let next = self.next_ids(&mut source).await?;
             let is_last = next.is_empty();
-            if let (true, Then::Complete(token)) = (is_last, &then) {
-                self.mark_complete(token.clone());
-            }
+            let ends_page = is_last && self.follow(&then);
             let goes_on = !is_last && self.budget.left(sync.clock.now()) > 0;
             self.state.items_done += count(batch.ids.len());
             let struck = match source {
                 Source::First(_) | Source::Items { .. } => batch.ids.as_slice(),
                 Source::Memory(_) => &[],
             };
-            let applying = self.apply(&batch.changes, batch.requested_at, struck, None);
+            let along = Along { struck, ends_page, ..Along::default() };
+            let applying = self.apply(&batch.changes, batch.requested_at, along);
             if goes_on {
                 let (applied, ahead) = tokio::join!(applying, read(sync, &calendar, next));
                 applied?;
@@ -130,7 +132,7 @@ impl Turn<'_> {
             applying.await?;
             return Ok(match (is_last, then) {
                 (false, _) => Fetched::Yielded,
-                (true, Then::GoOn) => Fetched::All,
+                (true, Then::GoOn | Then::Page(_)) => Fetched::All,
                 (true, Then::Complete(_)) => Fetched::Completed,
             });
         }

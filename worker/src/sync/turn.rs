@@ -15,6 +15,7 @@ use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{StoreError, Tx};
 
 use super::collect::{Asked, Listed};
+use super::commit::Along;
 use super::fetch::{Fetched, Source, Then};
 use super::page::Counts;
 use super::{Stop, Sync};
@@ -265,7 +266,7 @@ impl<'a> Turn<'a> {
             Next::NoToken => (None, None),
         };
         if is_spilled {
-            self.apply_all(page.changes, page.requested_at).await?;
+            self.apply_all(page.changes, page.requested_at, &Then::GoOn).await?;
             self.state.phase = Phase::Fetching;
             self.state.page_token = page_token;
             self.state.pending_token = pending_token;
@@ -298,14 +299,18 @@ impl<'a> Turn<'a> {
         let goes_on = self.budget.left(self.sync.clock.now()) > batches + 1;
         let mut ahead = goes_on.then(|| self.ask(Since::Page(token.clone())));
         let applying = async {
-            self.apply_all(changes, requested_at).await?;
-            if self.fetch(Source::Memory(to_read), Then::GoOn).await? == Fetched::Yielded {
-                return Ok(Fetched::Yielded);
+            let ends = Then::Page(token);
+            let fetched = if to_read.is_empty() {
+                self.apply_all(changes, requested_at, &ends).await?;
+                Fetched::All
+            } else {
+                self.apply_all(changes, requested_at, &Then::GoOn).await?;
+                self.fetch(Source::Memory(to_read), ends).await?
+            };
+            if fetched == Fetched::All {
+                self.budget.spend();
             }
-            self.state.page_token = Some(token);
-            self.commit_page().await?;
-            self.budget.spend();
-            Ok::<_, Stop>(Fetched::All)
+            Ok::<_, Stop>(fetched)
         };
         let applied = match &mut ahead {
             Some(asked) => asked.while_doing(applying).await?,
@@ -327,11 +332,11 @@ impl<'a> Turn<'a> {
     ) -> Result<Taken<'a>, Stop> {
         let is_delta = self.state.listing == Listing::Delta;
         if is_delta && to_read.is_empty() && !changes.is_empty() {
-            self.apply_last(changes, requested_at, token).await?;
+            self.apply_all(changes, requested_at, &Then::Complete(token)).await?;
             return Ok(Taken::Ended(Turned::Complete));
         }
         let then = if is_delta { Then::Complete(token.clone()) } else { Then::GoOn };
-        self.apply_all(changes, requested_at).await?;
+        self.apply_all(changes, requested_at, &Then::GoOn).await?;
         Ok(match self.fetch(Source::Memory(to_read), then).await? {
             Fetched::All => {
                 self.state.page_token = None;
@@ -365,19 +370,6 @@ impl<'a> Turn<'a> {
         self.state.items_listed += named;
     }
 
-    /// A page in the middle of a listing: its token, and what it named.
-    async fn commit_page(&mut self) -> Result<(), Stop> {
-        let tx = self.begin().await?;
-        if self.state.listing == Listing::Full {
-            self.open_generation(&tx).await?;
-            let named: Vec<ListingHash> = self.named.drain().collect();
-            let at = (self.state.generation, self.state.pages);
-            listing::add_page(&tx, self.key.calendar_id, at, &named, &[]).await?;
-            self.state.pages += 1;
-        }
-        self.commit(tx).await
-    }
-
     /// The first page of a listing that needs tables begins a generation.
     pub(super) async fn open_generation(&mut self, tx: &Tx) -> Result<(), StoreError> {
         if self.state.pages == 0 {
@@ -407,6 +399,7 @@ impl<'a> Turn<'a> {
         let requested_at = self.sync.clock.now();
         let changes = self.sync.driver.read(&self.calendar, &ids).await?;
         self.budget.spend();
-        self.apply(&changes, requested_at, &[], Some(Cause::Recheck)).await
+        let along = Along { cause: Some(Cause::Recheck), ..Along::default() };
+        self.apply(&changes, requested_at, along).await
     }
 }

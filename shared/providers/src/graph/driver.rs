@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::cursor::{GraphCursor, Horizon, Window};
 use super::exchange::{self, Batches, Exchange, Reply};
 use super::normalise::{self, Item, Setting};
-use super::reading::{BATCH, Found, Reader};
+use super::reading::{BATCH, Found, ReadOnce, Reader};
 use super::request::{Api, Form};
 use super::wire::{self, EventKind};
 use super::writing::{WRITE, Writer};
@@ -55,6 +55,8 @@ struct Learnt {
     settings: HashMap<ProviderId, Setting>,
     /// Which events are series.
     series: HashSet<ProviderId>,
+    /// What the listing of each calendar has read singly.
+    read: HashMap<ProviderId, ReadOnce>,
 }
 
 impl GraphDriver {
@@ -180,14 +182,14 @@ impl GraphDriver {
         &self,
         calendar: &CalendarRef,
         items: &[&RawValue],
-    ) -> Result<(Vec<RemoteChange>, Vec<Member>), DriverError> {
+    ) -> Result<(Vec<RemoteChange>, Vec<ProviderId>), DriverError> {
         let mut changes = Vec::with_capacity(items.len());
         let mut singles = Vec::new();
         let mut named = HashSet::new();
         let mut to_read = Vec::new();
         let mut read = |id: ProviderId| {
             if named.insert(id.clone()) {
-                to_read.push(Member { provider_id: id, revision: None });
+                to_read.push(id);
             }
         };
         for raw in items {
@@ -269,12 +271,12 @@ impl Driver for GraphDriver {
         Ok(self.entries().await?.iter().filter_map(normalise::calendar).collect())
     }
 
-    /// Singles come with their content; of series only what changed is said, and they are named to be read.
+    /// Singles come with their content; of series only what changed is said, so they are read, once a listing.
     async fn list_changes(
         &self,
         calendar: &CalendarRef,
         since: &Since,
-        members: &mpsc::Sender<Vec<Member>>,
+        _members: &mpsc::Sender<Vec<Member>>,
     ) -> Result<ChangePage, DriverError> {
         let requested_at = self.exchange.clock.now();
         let cursor = GraphCursor::of(since, requested_at, self.horizon).ok_or_else(expired)?;
@@ -291,13 +293,11 @@ impl Driver for GraphDriver {
             (None, Some(link)) if is_ours(&link)? => Next::Token(cursor.token(link)),
             _ => return Err(exchange::unreadable(CHANGES, "it does not say how it goes on")),
         };
-        let (changes, to_read) = self.read_items(calendar, &page.value).await?;
-        if !to_read.is_empty() {
-            members
-                .send(to_read)
-                .await
-                .map_err(|_| exchange::unreadable(CHANGES, "nobody listens any more"))?;
-        }
+        let (mut changes, mut to_read) = self.read_items(calendar, &page.value).await?;
+        self.learnt(|learnt| {
+            learnt.read.entry(calendar.provider_id.clone()).or_default().leave_unread(since, &mut to_read);
+        });
+        changes.extend(self.read(calendar, &to_read).await?);
         let (listing, coverage) = (cursor.listing, cursor.window.coverage());
         Ok(ChangePage { listing, requested_at, coverage, changes, next })
     }

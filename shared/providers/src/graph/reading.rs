@@ -5,7 +5,7 @@
 //! one, a second time. A master that does not say what departs from it has its instances listed and compared with
 //! its rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use calfleet_domain::failure::FailureClass;
@@ -19,7 +19,7 @@ use super::normalise::{self, Departed, Setting};
 use super::request::{Api, Form};
 use super::wire::{self, EventKind};
 use crate::caldav::error::Attempt;
-use crate::driver::{DriverError, Problem};
+use crate::driver::{DriverError, Problem, Since};
 
 /// Most parts of a batch ("JSON batching").
 pub(super) const BATCH: usize = 20;
@@ -80,6 +80,31 @@ impl Found {
 /// As JSON it was read before.
 fn text(raw: &Bytes) -> &str {
     std::str::from_utf8(raw).unwrap_or_default()
+}
+
+/// What a listing has read singly: each event once, however many pages name it, and again when its page comes again.
+#[derive(Debug, Default)]
+pub(super) struct ReadOnce {
+    page: Option<String>,
+    on_page: HashSet<ProviderId>,
+    before: HashSet<ProviderId>,
+}
+
+impl ReadOnce {
+    /// Leaves of `named`, which the page at `since` names, what is to be read for it.
+    pub(super) fn leave_unread(&mut self, since: &Since, named: &mut Vec<ProviderId>) {
+        match since {
+            // What was read for it may not have been taken.
+            Since::Page(page) if self.page.as_ref() == Some(page) => {}
+            Since::Page(page) => {
+                self.page = Some(page.clone());
+                self.before.extend(self.on_page.drain());
+            }
+            _ => *self = Self::default(),
+        }
+        named.retain(|id| !self.before.contains(id));
+        self.on_page.extend(named.iter().cloned());
+    }
 }
 
 impl Reader<'_> {

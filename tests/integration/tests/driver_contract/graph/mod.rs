@@ -96,10 +96,6 @@ async fn failed(driver: &dyn Driver, since: Since) -> (FailureClass, Problem) {
     (error.class, error.problem)
 }
 
-fn names(members: &[Member]) -> Vec<&str> {
-    members.iter().map(|member| member.provider_id.as_str()).collect()
-}
-
 fn overrides(change: &RemoteChange) -> Vec<(String, bool)> {
     let RemoteChange::Upsert(series) = change else { panic!("{change:?}") };
     let Body::Series(body) = &series.event.body else { panic!("no series") };
@@ -151,7 +147,7 @@ async fn everything_is_listed_page_by_page_and_then_only_what_changed() {
 }
 
 #[tokio::test]
-async fn a_page_names_series_to_be_read_and_says_whose_its_instances_are() {
+async fn a_page_has_its_series_whole_and_says_whose_its_instances_are() {
     let fake = Fake::start().await;
     put_series(&fake, "standup");
     fake.put(single(1));
@@ -159,15 +155,44 @@ async fn a_page_names_series_to_be_read_and_says_whose_its_instances_are() {
 
     let (page, members) = page(driver.as_ref(), Since::Beginning).await.unwrap();
 
-    assert_eq!(names(&members), ["standup"], "once, however many of its instances are listed");
-    assert!(members[0].revision.is_none(), "whatever changed, the series is read");
+    assert!(members.is_empty(), "nothing is left to be read: {members:?}");
     let instances = page.changes.iter().filter(|change| {
         matches!(change, RemoteChange::Occurrence { series_id, .. } if series_id.as_str() == "standup")
     });
     assert_eq!(instances.count(), 4);
     let upserts = page.changes.iter().filter(|change| matches!(change, RemoteChange::Upsert(_)));
-    assert_eq!(upserts.count(), 1);
+    let mut names: Vec<_> = upserts.map(|change| change.provider_id().as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["e001", "standup"], "each once, however many of its instances are listed");
     assert!(matches!(page.coverage, Coverage::Window { .. }));
+    assert_eq!(fake.faults(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_series_is_read_once_a_listing_and_again_with_a_page_that_is_asked_for_again() {
+    let fake = Fake::start().await;
+    fake.with(|state| state.page_size = 2);
+    put_series(&fake, "standup");
+    let driver = open(&fake, "ada-token");
+    let has_series = |page: &ChangePage| {
+        page.changes.iter().any(
+            |change| matches!(change, RemoteChange::Upsert(event) if event.provider_id.as_str() == "standup"),
+        )
+    };
+    let next = |page: &ChangePage| match &page.next {
+        Next::Page(token) => Since::Page(token.clone()),
+        next => panic!("{next:?}"),
+    };
+
+    let (first, _) = page(driver.as_ref(), Since::Beginning).await.unwrap();
+    let (second, _) = page(driver.as_ref(), next(&first)).await.unwrap();
+    let (begun_again, _) = page(driver.as_ref(), Since::Beginning).await.unwrap();
+    let afterwards = open(&fake, "ada-token");
+    let (resumed, _) = page(afterwards.as_ref(), next(&first)).await.unwrap();
+    let (repeated, _) = page(afterwards.as_ref(), next(&first)).await.unwrap();
+
+    let pages = [first, second, begun_again, resumed, repeated];
+    assert_eq!(pages.each_ref().map(has_series), [true, false, true, true, true]);
     assert_eq!(fake.faults(), Vec::<String>::new());
 }
 
@@ -177,8 +202,8 @@ async fn series_are_read_whole_in_one_batch() {
     put_series(&fake, "standup");
     put_series(&fake, "retro");
     let driver = open(&fake, "ada-token");
-    let (_, members) = page(driver.as_ref(), Since::Beginning).await.unwrap();
-    let ids: Vec<ProviderId> = members.into_iter().map(|member| member.provider_id).collect();
+    page(driver.as_ref(), Since::Beginning).await.unwrap();
+    let ids = ["standup", "retro"].map(|id| ProviderId(id.to_owned()));
     let sent = driver.requests_sent();
 
     let read = driver.read(&calendar(), &ids).await.unwrap();

@@ -29,6 +29,7 @@ mod organization;
 mod outbox;
 mod progress;
 pub(crate) mod sign_in;
+mod undo;
 mod written;
 
 /// What to do.
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     /// Make, change, answer, delete or undo one event.
     #[command(subcommand)]
     Event(event::Event),
+    /// Take back everything that one request or one run of a job changed.
+    Undo(undo::Undo),
     /// List what providers have yet to be told; try again or drop what was given up.
     Outbox(outbox::Outbox),
     /// List events that both sides changed, and decide which version is kept.
@@ -106,6 +109,7 @@ pub(crate) async fn run(config: Option<&Path>, command: Command) -> anyhow::Resu
         Command::ApproveSweep(command) => connection::approve_sweep(service, &command).await,
         Command::Events(command) => events::run(service, &command).await,
         Command::Event(command) => event::run(service, &command).await,
+        Command::Undo(command) => undo::run(service, &command).await,
         Command::Outbox(command) => outbox::run(service, &command).await,
         Command::Conflicts(command) => conflicts::run(service, &command).await,
         Command::Explain(command) => explain::run(&parts, &command).await,

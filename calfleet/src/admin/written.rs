@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use calfleet_domain::model::Notify;
 use calfleet_service::write::{Mode, Outcome, Plan, PlanView, Terms, WriteError, WriteView};
 use calfleet_service::{Actor, Service};
+use uuid::Uuid;
 
 use super::{Makes, Whose};
 use crate::print;
@@ -53,11 +54,17 @@ impl Manner {
 }
 
 impl Trial {
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// The terms of a write that nobody is mailed about.
     pub(super) async fn terms(&self, service: &Service) -> anyhow::Result<Terms> {
         let organization = self.whose.find(service, Makes::None).await?;
         let mode = if self.dry_run { Mode::Explain } else { Mode::Store };
-        Ok(Terms { notify: Notify::None, mode, ..Terms::of_person(organization, Actor::operator()) })
+        let request_id = Some(service.id::<Uuid>().to_string());
+        let terms = Terms::of_person(organization, Actor::operator());
+        Ok(Terms { notify: Notify::None, request_id, mode, ..terms })
     }
 
     /// Prints what came of a write after waiting for the provider, or what would come of it.

@@ -11,6 +11,7 @@ use calfleet_runtime::config::api::ApiConfig;
 use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::app::App;
 
@@ -57,11 +58,14 @@ pub fn router(app: App, config: &ApiConfig) -> Router {
         .route("/conflicts", get(conflicts::list))
         .route("/conflicts/{id}", get(conflicts::read))
         .route("/conflicts/{id}/resolve", post(conflicts::resolve))
+        .route("/undo", post(writes::undo_cause))
         .route("/outbox", get(outbox::list))
         .route("/outbox/{id}/discard", post(outbox::discard))
         .route("/outbox/{id}/explain", get(outbox::explain))
         .route("/outbox/{id}/retry", post(outbox::retry))
-        .method_not_allowed_fallback(async || Problem::no_method());
+        .method_not_allowed_fallback(async || Problem::no_method())
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     Router::new()
         .nest("/api/v1", api)
         .route("/connect/{provider}/callback", get(crate::connect::callback))

@@ -15,8 +15,11 @@ use super::body::Body;
 use super::problem::Problem;
 use crate::app::App;
 
-/// Longest key of a request, in letters.
+/// Longest key or name of a request, in letters.
 const KEY_CHARS: usize = 200;
+
+/// What a request is called, by its sender or by us: an answer repeats it, and the history keeps it.
+const REQUEST_ID: &str = "x-request-id";
 
 /// How a write is wished for.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub(super) struct Wish {
     dry_run: Option<bool>,
     idempotency_key: Option<String>,
     expected: Option<String>,
+    request_id: Option<String>,
     /// What is asked for, but for the body and how the answer is waited for.
     route: String,
 }
@@ -56,6 +60,7 @@ impl<S: Sync> FromRequestParts<S> for Wish {
         wish.wait = wish.wait.or_else(|| preferred(&parts.headers));
         wish.idempotency_key = idempotency_key(&parts.headers)?;
         wish.expected = expected(&parts.headers)?;
+        wish.request_id = request_id(&parts.headers)?;
         Ok(wish)
     }
 }
@@ -110,6 +115,7 @@ impl Wish {
             notify: self.notify.unwrap_or(notify),
             idempotency_key: self.idempotency_key.clone(),
             expected: self.expected.clone(),
+            request_id: self.request_id.clone(),
             mode: if self.dry_run == Some(true) { Mode::Explain } else { Mode::Store },
             ..Terms::of_person(caller.organization_id, caller.actor.clone())
         }
@@ -162,6 +168,13 @@ fn preferred(headers: &HeaderMap) -> Option<Duration> {
         let seconds = seconds.trim().trim_matches('"').parse().ok()?;
         name.trim().eq_ignore_ascii_case("wait").then(|| Duration::from_secs(seconds))
     })
+}
+
+fn request_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(REQUEST_ID) else { return Ok(None) };
+    let name = value.to_str().ok().filter(|name| !name.is_empty() && name.len() <= KEY_CHARS);
+    let detail = "Give a name of 1 to 200 visible ASCII characters, or none: then it is given one.";
+    name.map(str::to_owned).map(Some).ok_or_else(|| Problem::bad_parameter("X-Request-Id", detail))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::{CalendarId, EventId, HistoryId, Notify, ParticipationStatus};
-use calfleet_service::write::{Answer, EventInput, EventPatch, Mode, Outcome, Terms, WriteView};
+use calfleet_service::write::{Answer, EventInput, EventPatch, Mode, Outcome, Terms, UndoneView, WriteView};
 use serde::Deserialize;
 
 use super::auth::Writer;
@@ -158,6 +158,28 @@ pub(super) async fn undo(
     });
     let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
+}
+
+/// What wrote the changes that are taken back.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UndoCause {
+    /// The request or the run, as the history of an event names it.
+    cause_id: String,
+}
+
+/// `POST /undo?notify&dry_run`: everything that one request or one run of a job changed.
+pub(super) async fn undo_cause(
+    State(app): State<App>,
+    caller: Writer,
+    wish: Wish,
+    body: Body,
+) -> Result<Json<Vec<UndoneView>>, Problem> {
+    wish.is_about_all()?;
+    wish.is_unconditional()?;
+    let UndoCause { cause_id } = body.read()?;
+    let terms = Terms { idempotency_key: None, ..wish.terms(&caller, SILENT) };
+    Ok(Json(app.service.undo_cause(&cause_id, &terms).await?))
 }
 
 /// What came of a write, or what would; `done` is the status once the provider has it.

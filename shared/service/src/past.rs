@@ -232,7 +232,7 @@ impl Retrospect {
             at: entry.at,
             side: entry.side.clone(),
             cause: entry.cause.clone(),
-            cause_id: said("request_id").or_else(|| said("run")),
+            cause_id: entry.cause_id.clone(),
             decision: entry.decision.clone(),
             actor: said("actor").unwrap_or_else(|| "provider".to_owned()),
             revision: said("revision"),

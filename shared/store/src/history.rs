@@ -53,6 +53,15 @@ impl Cause {
     }
 }
 
+/// What wrote entries, by its id: what the history is asked for when all of it is to be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CauseId<'a> {
+    /// A run of a job.
+    Run(RunId),
+    /// A request of a person or a program, as it was named.
+    Request(&'a str),
+}
+
 /// An entry to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryWrite {
@@ -71,8 +80,8 @@ pub struct HistoryWrite {
 /// What entries written together have in common, and the revisions of the events that they are about.
 #[derive(Debug, Default)]
 pub(crate) struct Origin<'a> {
-    /// The run that they were written in; `None` of a request, whose entries name it themselves.
-    pub(crate) run: Option<RunId>,
+    /// What wrote them, where that has an id.
+    pub(crate) cause_id: Option<CauseId<'a>>,
     /// What the provider called the state that was taken over, or that the change was made from.
     pub(crate) revisions: HashMap<EventId, &'a Revision>,
 }
@@ -82,9 +91,7 @@ impl Origin<'_> {
         let mut changes = entry.changes.clone();
         let revision = entry.event.and_then(|event| self.revisions.get(&event));
         if let Some(object) = changes.as_object_mut() {
-            let run = self.run.map(|run| ("run".to_owned(), run.0.to_string().into()));
-            let revision = revision.map(|Revision(text)| ("revision".to_owned(), text.clone().into()));
-            object.extend(run.into_iter().chain(revision));
+            object.extend(revision.map(|Revision(text)| ("revision".to_owned(), text.clone().into())));
         }
         changes
     }
@@ -101,6 +108,8 @@ pub struct HistoryEntry {
     pub side: String,
     /// Why we looked, or who asked.
     pub cause: String,
+    /// The id of the request or the run.
+    pub cause_id: Option<String>,
     /// What was decided.
     pub decision: String,
     /// The fields before and after, and what else is known of it.
@@ -123,6 +132,10 @@ pub(crate) async fn append(
         .iter()
         .map(|entry| to_json(OPERATION, "changes", &origin.complete(entry)))
         .collect::<Result<Vec<_>, _>>()?;
+    let cause_id = origin.cause_id.map(|cause| match cause {
+        CauseId::Run(run) => run.0.to_string(),
+        CauseId::Request(name) => name.to_owned(),
+    });
     let input = Input::new()
         .column("id", entries.iter().map(|entry| entry.id))
         .column("event_id", entries.iter().map(|entry| entry.event))
@@ -131,9 +144,9 @@ pub(crate) async fn append(
         .column("decision", entries.iter().map(|entry| entry.decision))
         .column("changes", changes);
     let sql = "WITH {input} INSERT INTO history
-            (id, organization_id, calendar_id, event_id, at, side, cause, decision, changes)
-         SELECT id, $1, $2, event_id, $3, side, cause, decision, changes FROM input";
-    input.execute(tx, OPERATION, sql, values![organization, calendar, now]).await?;
+            (id, organization_id, calendar_id, event_id, at, side, cause, cause_id, decision, changes)
+         SELECT id, $1, $2, event_id, $3, side, cause, $4, decision, changes FROM input";
+    input.execute(tx, OPERATION, sql, values![organization, calendar, now, cause_id]).await?;
     Ok(())
 }
 
@@ -144,7 +157,7 @@ pub(crate) async fn append(
 pub async fn of_event(tx: &Tx, event: EventId, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
     const OPERATION: &str = "read an event's history";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT id, at, side, cause, decision, changes FROM history
+    let sql = "SELECT id, at, side, cause, cause_id, decision, changes FROM history
          WHERE organization_id = $1 AND event_id = $2 ORDER BY at DESC, id DESC LIMIT $3";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.all(OPERATION, sql, values![organization, event, limit]).await?;
@@ -163,7 +176,7 @@ pub async fn since(
 ) -> Result<Vec<HistoryEntry>, StoreError> {
     const OPERATION: &str = "read an event's history since an instant";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT id, at, side, cause, decision, changes FROM history
+    let sql = "SELECT id, at, side, cause, cause_id, decision, changes FROM history
          WHERE organization_id = $1 AND event_id = $2 AND at > $3 ORDER BY at DESC, id DESC LIMIT $4";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx.all(OPERATION, sql, values![organization, event, after, limit]).await?;
@@ -177,7 +190,7 @@ pub async fn since(
 pub async fn last_before(tx: &Tx, event: EventId, at: Timestamp) -> Result<Option<HistoryEntry>, StoreError> {
     const OPERATION: &str = "read what was last changed of an event";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT id, at, side, cause, decision, changes FROM history
+    let sql = "SELECT id, at, side, cause, cause_id, decision, changes FROM history
          WHERE organization_id = $1 AND event_id = $2 AND at <= $3 ORDER BY at DESC, id DESC LIMIT 1";
     tx.one(OPERATION, sql, values![organization, event, at]).await?.as_ref().map(read).transpose()
 }
@@ -205,10 +218,29 @@ pub async fn has_beginning(tx: &Tx, event: EventId, created_at: Timestamp) -> Re
 pub async fn load(tx: &Tx, id: HistoryId) -> Result<Option<(Option<EventId>, HistoryEntry)>, StoreError> {
     const OPERATION: &str = "read an entry of the history";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT id, at, side, cause, decision, changes, event_id FROM history
+    let sql = "SELECT id, at, side, cause, cause_id, decision, changes, event_id FROM history
          WHERE organization_id = $1 AND id = $2";
     let row = tx.one(OPERATION, sql, values![organization, id]).await?;
     row.map(|row| Ok((row.get::<Option<Uuid>>("event_id")?.map(EventId), read(&row)?))).transpose()
+}
+
+/// The entries about events that one request or one run wrote, newest first; at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_cause(
+    tx: &Tx,
+    cause_id: &str,
+    limit: usize,
+) -> Result<Vec<(EventId, HistoryEntry)>, StoreError> {
+    const OPERATION: &str = "read what one cause changed";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT id, at, side, cause, cause_id, decision, changes, event_id FROM history
+         WHERE organization_id = $1 AND cause_id = $2 AND event_id IS NOT NULL
+         ORDER BY at DESC, id DESC LIMIT $3";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = tx.all(OPERATION, sql, values![organization, cause_id, limit]).await?;
+    rows.iter().map(|row| Ok((EventId(row.get("event_id")?), read(row)?))).collect()
 }
 
 fn read(row: &Row) -> Result<HistoryEntry, StoreError> {
@@ -217,6 +249,7 @@ fn read(row: &Row) -> Result<HistoryEntry, StoreError> {
         at: Timestamp(row.get("at")?),
         side: row.get("side")?,
         cause: row.get("cause")?,
+        cause_id: row.get("cause_id")?,
         decision: row.get("decision")?,
         changes: row.json("changes")?,
     })

@@ -127,7 +127,7 @@ async fn apply_pages(store: &Store, key: CalendarKey, pages: &[PageWrites]) -> D
     let began = Instant::now();
     for page in pages {
         let now = clock.now();
-        let stamp = Stamp { now, requested_at: now, zone_data: zone::DATA_VERSION, run: None };
+        let stamp = Stamp { now, requested_at: now, zone_data: zone::DATA_VERSION, cause_id: None };
         let tx = store.begin(Scope::Organization(key.organization_id), Priority::Background).await.unwrap();
         assert_eq!(apply(&tx, key, page, &stamp).await.unwrap(), Applied::Written);
         tx.commit().await.unwrap();

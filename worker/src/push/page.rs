@@ -12,6 +12,7 @@ use calfleet_providers::driver::{CalendarRef, DriverError, Written};
 use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, Stamp, Touched};
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::events::{self, StoredRow};
+use calfleet_store::history::CauseId;
 use calfleet_store::outbox::{self, OutboxEntry};
 use calfleet_store::{Priority, StoreError, Tx, calendars, conflicts, work};
 
@@ -226,7 +227,8 @@ impl Push<'_> {
             all.push((answer.place, remains));
         }
         let tx = self.begin().await?;
-        let stamp = Stamp { now, requested_at, zone_data: DATA_VERSION, run: Some(self.run) };
+        let stamp =
+            Stamp { now, requested_at, zone_data: DATA_VERSION, cause_id: Some(CauseId::Run(self.run)) };
         if apply::apply(&tx, key, &writes, &stamp).await? == Applied::Outdated {
             tx.rollback().await?;
             return Ok(None);
@@ -318,7 +320,8 @@ impl Push<'_> {
         let deletions = vec![Deletion { row, base: None, edited_at: None }];
         let key = self.key(held);
         let tx = self.begin().await?;
-        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, run: Some(self.run) };
+        let stamp =
+            Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id: Some(CauseId::Run(self.run)) };
         let writes = PageWrites { deletions, ..PageWrites::default() };
         if apply::apply(&tx, key, &writes, &stamp).await? == Applied::Outdated {
             tx.rollback().await?;

@@ -12,7 +12,7 @@ use calfleet_providers::driver::ListingMode;
 use calfleet_store::apply::{self, Applied, Stamp};
 use calfleet_store::calendar_sync::{self, Due, Phase};
 use calfleet_store::events::{self, StoredRow};
-use calfleet_store::history::Cause;
+use calfleet_store::history::{Cause, CauseId};
 use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{Priority, Scope, StoreError, Tx, occurrences, work};
 
@@ -108,7 +108,7 @@ impl Turn<'_> {
                 now: self.sync.clock.now(),
                 requested_at,
                 zone_data: DATA_VERSION,
-                run: Some(self.sync.run),
+                cause_id: Some(CauseId::Run(self.sync.run)),
             };
             match apply::apply(&tx, self.key, &writes, &stamp).await {
                 Ok(Applied::Written) => {}

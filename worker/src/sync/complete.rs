@@ -10,6 +10,7 @@ use calfleet_providers::driver::Coverage;
 use calfleet_store::apply::{self, Applied, PageWrites, Stamp, Touched};
 use calfleet_store::calendar_sync::SweepInDoubt;
 use calfleet_store::events::{self, Known, StoredRow};
+use calfleet_store::history::CauseId;
 use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{Tx, occurrences};
 use chrono_tz::Tz;
@@ -196,7 +197,7 @@ impl Turn<'_> {
             now: self.sync.clock.now(),
             requested_at: began,
             zone_data: DATA_VERSION,
-            run: Some(self.sync.run),
+            cause_id: Some(CauseId::Run(self.sync.run)),
         };
         if apply::apply(&tx, self.key, &writes, &stamp).await? == Applied::Outdated {
             tx.rollback().await?;

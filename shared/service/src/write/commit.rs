@@ -11,7 +11,7 @@ use calfleet_domain::recurrence::span;
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, EventWrite, PageWrites, Stamp, Touched};
 use calfleet_store::events::StoredRow;
-use calfleet_store::history::{Cause, HistoryWrite};
+use calfleet_store::history::{Cause, CauseId, HistoryWrite};
 use calfleet_store::outbox::{self, OutboxEntry, OutboxState};
 use calfleet_store::{StoreError, Tx, work};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub struct Terms {
     pub message: Option<String>,
     /// The key under which a repeated request is answered as the first one was.
     pub idempotency_key: Option<String>,
-    /// The request, for the history.
+    /// What the request is called in the history.
     pub request_id: Option<String>,
     /// What the event's [`etag`](crate::read::etag) has to be; `None` is any.
     pub expected: Option<String>,
@@ -132,7 +132,8 @@ impl Service {
             calendar_id: place.calendar.id,
         };
         let writes = self.page(calendar, rows, plan, terms, now);
-        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, run: None };
+        let cause_id = terms.request_id.as_deref().map(CauseId::Request);
+        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id };
         if apply::apply(tx, calendar, &writes, &stamp).await? == Applied::Outdated {
             return Ok(Written::Outdated);
         }
@@ -203,7 +204,6 @@ impl Service {
             let mut changes = json!({
                 "reason": "requested",
                 "actor": terms.actor.0,
-                "request_id": terms.request_id,
                 "scope": row.reach.scope,
                 "recurrence_id": row.reach.recurrence_id,
                 "notify": terms.notify,

@@ -27,6 +27,7 @@ mod settle;
 mod text;
 mod times;
 pub(crate) mod undo;
+mod undo_all;
 
 pub use by_key::Saved;
 pub use commit::{Mode, Terms};
@@ -42,3 +43,4 @@ pub use plan::{Carried, Mail, Plan, PlannedWrite};
 pub use resolve::{Choice, Mix};
 pub use scope::{Answer, Reach};
 pub use settle::IntentView;
+pub use undo_all::UndoneView;

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, InstanceRef, MeetingId,
-    OrganizationId, ProviderId, RecurrenceId, Revision, Role, RunId, Uid, Version,
+    OrganizationId, ProviderId, RecurrenceId, Revision, Role, Uid, Version,
 };
 use calfleet_domain::reconcile::ConflictDraft;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::bulk::Input;
 use crate::conflicts;
 use crate::error::StoreError;
-use crate::history::{self, HistoryWrite, Origin};
+use crate::history::{self, CauseId, HistoryWrite, Origin};
 use crate::meetings;
 use crate::occurrences;
 use crate::transaction::{Tx, to_json, values};
@@ -207,11 +207,11 @@ impl PageWrites {
     }
 
     /// What the provider calls the states that are written.
-    fn origin(&self, run: Option<RunId>) -> Origin<'_> {
+    fn origin<'o>(&'o self, cause_id: Option<CauseId<'o>>) -> Origin<'o> {
         let rows = self.inserts.iter().chain(&self.updates).map(|write| (write.id, write.revision.as_ref()));
         let rows = rows.chain(self.revisions.iter().map(|write| (write.row.id, write.revision.as_ref())));
         let known = rows.filter_map(|(id, revision)| Some((id, revision.filter(|one| !one.0.is_empty())?)));
-        Origin { run, revisions: known.collect() }
+        Origin { cause_id, revisions: known.collect() }
     }
 }
 
@@ -234,8 +234,8 @@ pub struct Stamp<'a> {
     pub requested_at: Timestamp,
     /// The version of the zone data that spans were derived with.
     pub zone_data: &'a str,
-    /// The run that the writes belong to; `None` of a request.
-    pub run: Option<RunId>,
+    /// What writes, where that has an id.
+    pub cause_id: Option<CauseId<'a>>,
 }
 
 /// Writes a page.
@@ -272,7 +272,7 @@ pub async fn apply(
     payloads::write(tx, writes).await?;
     payloads::replace_overrides(tx, writes).await?;
     occurrences::note(tx, calendar.calendar_id, &writes.occurrences, stamp.requested_at).await?;
-    let origin = writes.origin(stamp.run);
+    let origin = writes.origin(stamp.cause_id);
     history::append(tx, calendar.calendar_id, &writes.history, &origin, stamp.now).await?;
     open_conflicts(tx, calendar, &writes.conflicts, stamp.now).await?;
     conflicts::resolve(tx, &writes.resolutions, stamp.now).await?;

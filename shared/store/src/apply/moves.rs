@@ -11,7 +11,7 @@ use super::Adoption;
 use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::events::{self, StoredRow};
-use crate::history::{self, Cause, HistoryWrite, Origin};
+use crate::history::{self, Cause, CauseId, HistoryWrite, Origin};
 use crate::transaction::{Row, Tx, values};
 
 /// Older rows take over calendar, provider id and content of newer ones, which go. Local edits that an older row
@@ -148,7 +148,7 @@ pub async fn bury(
     }
     let entries: Vec<HistoryWrite> = rows.iter().map(|row| deletion(row, now, rng)).collect();
     let revisions = rows.iter().filter_map(|row| Some((row.event.id, row.event.revision.as_ref()?)));
-    let origin = Origin { run: Some(run), revisions: revisions.collect() };
+    let origin = Origin { cause_id: Some(CauseId::Run(run)), revisions: revisions.collect() };
     history::append(tx, calendar, &entries, &origin, now).await?;
     let has_more = rows.len() == BURIED_AT_ONCE;
     Ok(Buried { count: u64::try_from(rows.len()).unwrap_or(u64::MAX), has_more })

@@ -17,4 +17,5 @@ mod outage;
 mod parity;
 mod past;
 mod undo;
+mod undo_all;
 mod world;

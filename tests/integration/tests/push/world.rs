@@ -280,7 +280,7 @@ impl<'a> World<'a> {
     async fn commit(&self, id: EventId, calendar: &Calendar, writes: PageWrites, operation: Operation) {
         let now = self.now();
         let tx = self.database.begin().await;
-        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, run: None };
+        let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id: None };
         let applied = apply::apply(&tx, self.key(calendar), &writes, &stamp).await.unwrap();
         assert_eq!(applied, Applied::Written);
         let entry = OutboxEntry {

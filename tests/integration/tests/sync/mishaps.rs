@@ -147,7 +147,7 @@ async fn flag(world: &World, row: Touched) {
     let writes = PageWrites { recheck: vec![row], ..PageWrites::default() };
     let now = world.now();
     let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
-    let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, run: None };
+    let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id: None };
     assert_eq!(apply::apply(&tx, calendar, &writes, &stamp).await.unwrap(), Applied::Written);
     tx.commit().await.unwrap();
 }

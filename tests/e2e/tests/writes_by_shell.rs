@@ -1,6 +1,7 @@
 //! Writing events from a shell beside a running process: events, the outbox, conflicts; what is refused says why.
 
 use calfleet_sandbox::{Fault, FaultRule, Profile};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::api::problem;
@@ -172,4 +173,42 @@ async fn a_conflict_is_listed_and_decided_by_shell_or_api() {
         assert_eq!(desk.api.get("/conflicts").await["data"], json!([]));
     }
     assert_eq!(desk.api.get("/conflicts?state=resolved").await["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_request_changed_is_taken_back_by_its_name() {
+    let desk = Desk::open().await;
+    let create = format!("/calendars/{}/events?wait=10s", desk.calendar);
+    let sprint = [("X-Request-Id", "sprint-7")];
+    let made = desk.api.send_with(Method::POST, &create, &review(), &sprint).await;
+    desk.api.send_with(Method::POST, &create, &review(), &sprint).await;
+    let unnamed = desk.create("?wait=10s", &review()).await;
+    assert_eq!((made.headers["x-request-id"].as_str(), desk.held().len()), ("sprint-7", 3));
+    let name = &unnamed.headers["x-request-id"];
+    let history = desk.api.get(&format!("/events/{}/history", id(&made))).await;
+    assert_eq!(history["data"][0]["cause_id"], "sprint-7", "{history}");
+    let outcomes = |answer: &Value| {
+        let all = answer.as_array().unwrap_or_else(|| panic!("{answer}")).iter();
+        all.map(|one| one["outcome"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    let sought = json!({ "cause_id": "sprint-7" });
+    let asked = desk.api.send_json(Method::POST, "/undo?dry_run=true", &sought).await;
+    assert_eq!((asked.status, outcomes(&asked.body)), (200, vec!["undoable".to_owned(); 2]));
+    assert_eq!(desk.held().len(), 3);
+    let undone = desk.api.send_json(Method::POST, "/undo", &sought).await;
+    assert_eq!((undone.status, outcomes(&undone.body)), (200, vec!["undone".to_owned(); 2]));
+    assert!(holds(PATIENCE, async || desk.held().len() == 1).await);
+    let by_shell = desk.fleet.admin(&["undo", name]).await;
+    assert_eq!(outcomes(&by_shell), ["undone"]);
+    assert!(holds(PATIENCE, async || desk.held().is_empty()).await);
+
+    let told = refused(&desk.fleet, &["undo", "sprint-8"]).await;
+    assert!(told.contains("no such request or run"), "{told}");
+    let unknown = desk.api.send_json(Method::POST, "/undo", &json!({ "cause_id": "sprint-8" })).await;
+    assert_eq!(problem(&unknown, 404), "not_found");
+    let long = "x".repeat(201);
+    let endless = desk.api.send_with(Method::POST, &create, &review(), &[("X-Request-Id", &long)]).await;
+    assert_eq!(problem(&endless, 400), "bad_parameter");
+    assert_eq!(desk.held().len(), 0);
 }

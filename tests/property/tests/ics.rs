@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::cases;
 use crate::corpus::without_stamps;
 use crate::generators::{a_series, a_single, an_orphan};
 
@@ -39,7 +40,7 @@ fn disguised(text: &str, width: usize) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(cases(1_000, 100_000))]
 
     #[test]
     fn a_single_event_survives_writing_and_reading(event in a_single()) {

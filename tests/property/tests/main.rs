@@ -10,3 +10,11 @@ mod reconcile_events;
 mod reconcile_histories;
 mod recurrence;
 mod zones;
+
+use calfleet_harness::Size;
+use proptest::test_runner::Config;
+
+/// How often a law is tried: so often in every run, and so often before a release.
+fn cases(ci: u32, full: u32) -> Config {
+    Config::with_cases(Size::of_this_run().pick(ci, full))
+}

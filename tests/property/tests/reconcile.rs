@@ -11,12 +11,13 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::cases;
 use crate::reconcile_events::{
     context, edited, edits, event, fails, held, instance_of, judge, key_of, pending, shown_as,
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(cases(1_000, 100_000))]
 
     #[test]
     fn a_change_of_one_side_is_taken_whole(base in event(), edits in edits(6), judge in judge()) {

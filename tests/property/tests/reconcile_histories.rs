@@ -7,6 +7,7 @@ use calfleet_domain::reconcile::{Context, Decision, Remote, reconcile, version};
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::cases;
 use crate::reconcile_events::{Edit, apply, edit, event, fails, held, shown_as};
 
 /// One step of a history.
@@ -179,7 +180,7 @@ impl Two {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(cases(10_000, 100_000))]
 
     #[test]
     fn histories_of_two_sides_lose_nothing_and_converge(

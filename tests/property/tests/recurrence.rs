@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use crate::cases;
 use crate::generators::{a_rule, a_series, whole};
 
 const GENEROUS: Budget = Budget { steps: 50_000_000, instances: 1_000_000 };
@@ -249,7 +250,7 @@ fn naive_days(rule: &Recurrence, start: NaiveDate, end: NaiveDate) -> Vec<NaiveD
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(cases(1_000, 100_000))]
 
     #[test]
     fn a_rule_yields_what_a_search_through_every_day_yields(text in a_rule(), offset in 0_i64..1000) {
@@ -321,7 +322,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(cases(1_000, 100_000))]
 
     #[test]
     fn the_two_halves_of_a_split_unite_to_the_original(event in a_series(), cut in any::<prop::sample::Index>()) {

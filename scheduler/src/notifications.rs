@@ -14,13 +14,9 @@ use calfleet_providers::notification::{self, Notification, NotificationKind};
 use calfleet_store::doors::{DoorKind, SecretHash};
 use calfleet_store::watches::{About, Notice};
 use secrecy::ExposeSecret as _;
-use url::form_urlencoded;
 
 use crate::app::App;
 use crate::intake::Intake;
-
-/// Longest handshake that is repeated; real ones are some hundred bytes.
-const LONGEST_TOKEN: usize = 4_096;
 
 /// The routes.
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -38,8 +34,8 @@ async fn receive(
     let Ok(provider) = provider.parse::<ProviderKind>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    if let Some(token) = query.as_deref().and_then(handshake) {
-        return repeated(&token);
+    if let Some(word) = query.and_then(|query| notification::word_to_repeat(provider, &query)) {
+        return repeated(word);
     }
     let notices = match notification::read(provider, &headers, &body) {
         Ok(notifications) => notifications.iter().map(notice).collect(),
@@ -70,38 +66,12 @@ fn notice(notification: &Notification) -> Notice {
     }
 }
 
-/// What Microsoft wants to hear again before it agrees to a subscription (Graph, "Receive change notifications
-/// through webhooks").
-fn handshake(query: &str) -> Option<String> {
-    let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "validationToken")?.1;
-    (token.len() <= LONGEST_TOKEN).then(|| token.into_owned())
-}
-
-/// Anybody can have anything repeated: as text that no browser takes for a page.
-fn repeated(token: &str) -> Response {
-    let escaped = token
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;");
+/// Anybody can have anything repeated, as it was meant: as text that no browser takes for a page.
+fn repeated(word: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
     ];
-    (headers, escaped).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handshake_is_decoded_and_nothing_too_long_is_repeated() {
-        let read = |query: &str| handshake(query);
-
-        assert_eq!(read("validationToken=Validation%3a+a%26b").as_deref(), Some("Validation: a&b"));
-        assert_eq!(read("other=1"), None);
-        assert_eq!(read(&format!("validationToken={}", "x".repeat(LONGEST_TOKEN + 1))), None);
-    }
+    (headers, word).into_response()
 }

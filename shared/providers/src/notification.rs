@@ -54,6 +54,18 @@ pub enum Unreadable {
     /// Google's, but not as documented.
     #[error("read a push of Google's")]
     Google(#[from] crate::google::notification::PushError),
+    /// Microsoft's, but not as documented.
+    #[error("read a change notification of Microsoft Graph's")]
+    Microsoft(#[from] crate::graph::notification::NotNotifications),
+}
+
+/// The word that a provider wants to hear again before it believes that an address is ours; `None` where it asks for
+/// nothing.
+pub fn word_to_repeat(provider: ProviderKind, query: &str) -> Option<String> {
+    match provider {
+        ProviderKind::Microsoft => crate::graph::notification::word_to_repeat(query),
+        _ => None,
+    }
 }
 
 /// Reads what a provider has sent: one request may bring notifications of many watches.
@@ -63,13 +75,12 @@ pub enum Unreadable {
 pub fn read(
     provider: ProviderKind,
     headers: &HeaderMap,
-    _body: &[u8],
+    body: &[u8],
 ) -> Result<Vec<Notification>, Unreadable> {
     match provider {
         ProviderKind::Google => Ok(vec![crate::google::notification::read(headers)?]),
-        ProviderKind::Microsoft | ProviderKind::Caldav | ProviderKind::Feed => {
-            Err(Unreadable::Silent { provider })
-        }
+        ProviderKind::Microsoft => Ok(crate::graph::notification::read(body)?),
+        ProviderKind::Caldav | ProviderKind::Feed => Err(Unreadable::Silent { provider }),
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Delivery {
     pub address: String,
     /// Its headers.
     pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: String,
     /// The receiver's last answer; `None` when there was none.
     pub status: Option<u16>,
 }
@@ -126,7 +128,7 @@ impl Courier {
         let request = client.post(&address).header("Content-Type", "text/plain; charset=utf-8");
         let answer = request.timeout(Duration::from_secs(HANDSHAKE_S)).send().await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-        self.note(Delivery { address, headers: Vec::new(), status });
+        self.note(Delivery { address, headers: Vec::new(), body: String::new(), status });
         match answer {
             Ok(answer) if answer.status() == StatusCode::OK => {
                 answer.text().await.is_ok_and(|text| text == VALIDATION_TOKEN)
@@ -166,7 +168,8 @@ impl Courier {
             }
         }
         let status = status.map(|status| status.as_u16());
-        self.note(Delivery { address: parcel.address, headers: parcel.headers, status });
+        let Parcel { address, headers, body, .. } = parcel;
+        self.note(Delivery { address, headers, body, status });
     }
 
     fn note(&self, delivery: Delivery) {

@@ -11,5 +11,5 @@ mod own_clients;
 mod service_accounts;
 mod sign_in;
 mod tokens;
-mod watched;
+pub(crate) mod watched;
 mod watches;

@@ -4,6 +4,7 @@
 mod horizon;
 mod inbound;
 mod outbound;
+mod watches;
 
 use std::time::Duration;
 

@@ -19,16 +19,16 @@ on_both_databases![
     a_quiet_poll_is_one_request,
 ];
 
-struct Standup<'a> {
-    fleet: Fleet<'a>,
+pub(super) struct Standup<'a> {
+    pub(super) fleet: Fleet<'a>,
     outlook: Outlook,
-    id: ConnectionId,
+    pub(super) id: ConnectionId,
     series: String,
     lunch: String,
 }
 
 /// Six Mondays: the second is late, the third is cancelled. And a lunch.
-async fn with_standup(database: &TestStore) -> Standup<'_> {
+pub(super) async fn with_standup(database: &TestStore) -> Standup<'_> {
     let fleet = start(database, 30 * DAY, 365 * DAY).await;
     let outlook = Outlook::of(&fleet);
     let mut standup = event("Standup", "2026-10-05T09:00:00", "2026-10-05T09:15:00");

@@ -1,6 +1,7 @@
 //! Microsoft from the consent page to the stored event: the service and the jobs against the simulated Microsoft,
 //! through the real HTTP stack, on both databases.
 
+mod again;
 mod horizon;
 mod inbound;
 mod outbound;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use calfleet_domain::model::{ConflictId, ConflictPolicy, EventId, Notify, ProviderKind};
 use calfleet_service::write::{Choice, Mix, Reach, WriteError};
 use calfleet_store::conflicts::Which;
-use calfleet_store::{Priority, connections};
 use serde_json::{Value, json};
 
 use super::office::{ALL, Office, text};
@@ -16,12 +15,7 @@ use crate::microsoft::Outlook;
 /// An account whose conflicts are left to people.
 async fn left_to_people(store: &TestStore, provider: ProviderKind) -> Office<'_> {
     let office = Office::open(store, provider).await;
-    let connection = office.fleet().connection(office.desk.connection).await;
-    let settings =
-        connections::ConnectionSettings { conflict_policy: ConflictPolicy::Manual, ..connection.settings };
-    let tx = store.store.begin(office.desk.scope(), Priority::Interactive).await.unwrap();
-    connections::bind(&tx, connection.id, &settings, office.fleet().service.now()).await.unwrap();
-    tx.commit().await.unwrap();
+    office.decide_by(ConflictPolicy::Manual).await;
     office
 }
 

@@ -16,6 +16,7 @@ mod office;
 mod outage;
 mod parity;
 mod past;
+mod table;
 mod undo;
 mod undo_all;
 mod world;

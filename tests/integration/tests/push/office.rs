@@ -7,8 +7,8 @@ use calfleet_domain::model::{Authentication, ConflictPolicy, EventId, ProviderId
 use calfleet_sandbox::{AccountSpec, CalendarSpec, Fault, FaultRule};
 use calfleet_service::Actor;
 use calfleet_service::connect::ConnectRequest;
-use calfleet_store::events;
 use calfleet_store::outbox::{self, OutboxEntry, OutboxState};
+use calfleet_store::{Priority, connections, events};
 use serde_json::{Value, json};
 
 use crate::databases::TestStore;
@@ -143,6 +143,16 @@ impl<'a> Office<'a> {
             self.fleet().advance(Duration::from_mins(30));
             self.desk.push().await;
         }
+    }
+
+    /// What is done from now on where both sides changed the same.
+    pub(super) async fn decide_by(&self, conflict_policy: ConflictPolicy) {
+        let connection = self.fleet().connection(self.desk.connection).await;
+        let settings = connections::ConnectionSettings { conflict_policy, ..connection.settings };
+        let store = &self.fleet().database.store;
+        let tx = store.begin(self.desk.scope(), Priority::Interactive).await.unwrap();
+        connections::bind(&tx, connection.id, &settings, self.fleet().service.now()).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// A complete listing.

@@ -60,7 +60,6 @@ fn of_intent(told: &PushExplained) -> Vec<String> {
     if told.reads_first {
         said.push("It would be read first: an earlier attempt may have been applied.".to_owned());
     }
-    said.push(format!("Requests to the account: {} at least.", told.requests));
     said.extend(told.held_by.map(|why| format!("Nothing is sent at present: {why}.")));
     said
 }

@@ -165,5 +165,6 @@ pub(super) fn lines(view: &PlanView) -> Vec<String> {
         people if mail.addresses.is_empty() => format!("Up to {people} people would be mailed."),
         people => format!("Up to {people} people would be mailed: {}.", mail.addresses.join(", ")),
     });
+    lines.push(format!("Requests to the account: {} at least.", view.requests));
     lines
 }

@@ -32,9 +32,7 @@ pub struct PushExplained {
     pub not_before: Option<Timestamp>,
     /// Whether it is read before it is written, because an earlier attempt may have been applied.
     pub reads_first: bool,
-    /// Requests to the account at least.
-    pub requests: usize,
-    /// What would be written, and whom the provider would mail.
+    /// What would be written, whom the provider would mail, and how many requests that takes.
     #[serde(flatten)]
     pub plan: PlanView,
 }
@@ -90,10 +88,10 @@ impl Service {
             _ => connection.as_ref().and_then(|one| holding(one.state)).or(not_before.map(|_| "waits")),
         };
         let reads_first = unsettled.iter().any(|one| one.sent_at.is_some());
-        let plan = self.plan_view(organization, &plan).await?;
-        let requests = plan.writes.len() + usize::from(reads_first);
+        let mut plan = self.plan_view(organization, &plan).await?;
+        plan.requests += usize::from(reads_first);
         let intents = unsettled.into_iter().map(IntentView::from).collect();
-        Ok(PushExplained { intents, held_by, not_before, reads_first, requests, plan })
+        Ok(PushExplained { intents, held_by, not_before, reads_first, plan })
     }
 
     /// What the next sync of a calendar would come to, where everything is compared every `full_every`.

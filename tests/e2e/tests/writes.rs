@@ -259,6 +259,7 @@ async fn nothing_is_stored_of_a_dry_run() {
     event["attendees"] = json!([{ "address": "bob@example.com" }]);
 
     let plan = desk.create("?dry_run=true", &event).await;
+    assert_eq!(plan.body["requests"], 1, "{}", plan.body);
 
     assert_eq!(plan.status, 200, "{}", plan.body);
     assert_eq!(plan.body["writes"][0]["operation"], "create");

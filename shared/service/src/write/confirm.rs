@@ -60,6 +60,8 @@ pub struct PlanView {
     pub adjusted: Vec<Adjustment>,
     /// Instances that departed from the series and have no place in it any more.
     pub lost: Vec<RecurrenceId>,
+    /// Requests to the provider at least, each of which the account's budget pays for.
+    pub requests: usize,
 }
 
 /// What would be done to a copy.
@@ -157,6 +159,7 @@ impl Service {
             mail: MailView { notify: *notify, people: addresses.len(), addresses: shown, message: *message },
             adjusted: plan.adjusted.clone(),
             lost: plan.lost.clone(),
+            requests: plan.writes.len(),
         })
     }
 

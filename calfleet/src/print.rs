@@ -1,7 +1,7 @@
 //! Results on standard output: as lines and tables for people, as JSON for programs.
 //!
-//! Text that came from outside is stripped of control characters, so that a calendar's name cannot steer a
-//! terminal.
+//! Text that came from outside is stripped of control characters and of what turns letters round, so that a
+//! calendar's name can neither steer a terminal nor pass for another.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -67,7 +67,12 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if written.is_err() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-/// The text without control characters.
+/// The text without control characters, and without what turns the letters after it round (Unicode TR 9 §2).
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    text.chars().map(|letter| if is_plain(letter) { letter } else { ' ' }).collect()
+}
+
+fn is_plain(letter: char) -> bool {
+    let turns = matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !letter.is_control() && !turns
 }

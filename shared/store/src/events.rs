@@ -194,6 +194,25 @@ pub(crate) async fn missing(
     finish(tx, rows).await
 }
 
+/// The calendar's rows whose spans were derived with other zone data, locked in the order of their ids.
+pub(crate) async fn of_other_zone_data(
+    tx: &Tx,
+    calendar: CalendarId,
+    zone_data: &str,
+    limit: usize,
+) -> Result<Vec<StoredRow>, StoreError> {
+    const OPERATION: &str = "load events of other zone data";
+    let organization = tx.organization(OPERATION)?;
+    let locking = if tx.is_postgres() { "FOR UPDATE OF e" } else { "" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM events e WHERE e.organization_id = $1 AND e.calendar_id = $2
+            AND e.body IS NOT NULL AND e.zone_data <> $3 ORDER BY e.id LIMIT $4 {locking}"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = tx.all(OPERATION, &sql, values![organization, calendar, zone_data, limit]).await?;
+    finish(tx, rows).await
+}
+
 /// One copy.
 ///
 /// # Errors

@@ -100,6 +100,11 @@ async fn wipe(fleet: Fleet, misfortunes: &[Misfortune]) {
             // hints are under way when it happens
             let runs = handler.runs.load(Ordering::SeqCst);
             assert!(holds(FRESH, async || handler.runs.load(Ordering::SeqCst) > runs + 50).await);
+            let is_full = async || {
+                fleet.ask(1..=300).await;
+                waiting(&fleet).await >= 16
+            };
+            assert!(holds(FRESH, is_full).await, "nothing waits in the lanes");
             befall(&fleet, *misfortune).await;
             let asked_before = unserved_rows(&fleet).await;
             let before = fleet.clock.now();
@@ -114,6 +119,11 @@ async fn wipe(fleet: Fleet, misfortunes: &[Misfortune]) {
     }
 
     assert!(holds(FRESH, async || fleet.unserved().await == 0).await);
+}
+
+/// Hints in the lanes.
+async fn waiting(fleet: &Fleet) -> usize {
+    fleet.queue.depths().await.map_or(0, |depths| depths.iter().sum())
 }
 
 async fn unserved_rows(fleet: &Fleet) -> Vec<work::WorkRow> {

@@ -144,6 +144,18 @@ impl Fleet {
         child.wait_with_output().await.unwrap()
     }
 
+    /// What an `admin` command prints for people, on both streams; it must end well.
+    pub(crate) async fn shown(&self, arguments: &[&str]) -> String {
+        let mut command = tokio::process::Command::new(executable());
+        let settings = self.settings.iter().map(|(name, value)| (name, value));
+        command.arg("admin").args(arguments).envs(settings).current_dir(self.folder());
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert!(output.status.success(), "admin {arguments:?}: {text}");
+        text
+    }
+
     /// The settings of this fleet, as [`Self::run`] takes them.
     pub(crate) fn settings(&self) -> &[(String, String)] {
         &self.settings

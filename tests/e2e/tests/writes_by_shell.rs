@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::problem;
 use crate::fleet::{Fleet, PATIENCE, holds};
+use crate::provider::an_event;
 use crate::writes::{Desk, id, review};
 
 const START: [&str; 6] =
@@ -211,4 +212,47 @@ async fn what_one_request_changed_is_taken_back_by_its_name() {
     let endless = desk.api.send_with(Method::POST, &create, &review(), &[("X-Request-Id", &long)]).await;
     assert_eq!(problem(&endless, 400), "bad_parameter");
     assert_eq!(desk.held().len(), 0);
+}
+
+/// Law 36: escape sequences, line breaks and turned letters in what others wrote reach no terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_invitation_says_does_not_steer_the_terminal() {
+    const SPITE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}gpj\u{2066}.exe\u{2028}";
+    let desk = Desk::open().await;
+    let made = desk.create("?wait=10s", &review()).await;
+    desk.sandbox.put("ada@example.com", "work", "spite.ics", &spiteful(SPITE)).unwrap();
+    desk.fleet.sync(&desk.connection).await;
+    let events = desk.fleet.events(&desk.connection).await;
+    let spiteful = events.iter().find(|event| event["id"] != made.body["event_id"]).unwrap();
+    let event = spiteful["id"].as_str().unwrap();
+    assert!(spiteful["title"].as_str().unwrap().contains('\u{9b}'), "the API tells what it says: {spiteful}");
+
+    for round in 0..2 {
+        for arguments in [
+            &["list"][..],
+            &["events"],
+            &["events", "--instances", "--from", "2026-11-01", "--to", "2026-12-31"],
+            &["event", "show", event],
+            &["event", "history", event],
+            &["event", "edit", event, "--title", SPITE, "--dry-run"],
+        ] {
+            let text = desk.fleet.shown(arguments).await;
+
+            let found: Vec<char> = text.chars().filter(|letter| steers(*letter)).collect();
+            assert!(found.is_empty(), "{arguments:?}: {found:?} in {text}");
+            assert!(!text.lines().any(|line| line.starts_with("FORGED")), "{arguments:?}: {text}");
+        }
+        let title = format!("{SPITE}{round}");
+        desk.fleet.admin(&["event", "edit", event, "--title", &title, "--wait", "30s"]).await;
+    }
+}
+
+fn steers(letter: char) -> bool {
+    letter.is_control() && letter != '\n'
+        || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn spiteful(text: &str) -> String {
+    let lines = format!("LOCATION:{text}\r\nDESCRIPTION:{text}\\nFORGED\r\n");
+    an_event("spite@example.com", &format!("{text}\\nFORGED  line"), &lines)
 }

@@ -329,10 +329,16 @@ fn series_of(change: &RemoteChange) -> Option<&ProviderId> {
     }
 }
 
-/// Removals first, so that what is renamed across two chunks is found missing when its new name comes.
+/// Removals first, so that what is renamed across two chunks is found missing when its new name comes. Of an id that is
+/// named several times only the last word is kept: another order would make it an earlier one.
 fn in_chunks(changes: Vec<RemoteChange>) -> Vec<Vec<RemoteChange>> {
+    let mut named = HashSet::new();
+    let mut is_last: Vec<bool> =
+        changes.iter().rev().map(|change| named.insert(change.provider_id())).collect();
+    is_last.reverse();
+    let last = changes.into_iter().zip(is_last).filter_map(|(change, is_last)| is_last.then_some(change));
     let (mut ordered, shown): (Vec<_>, Vec<_>) =
-        changes.into_iter().partition(|change| matches!(change, RemoteChange::Removed { .. }));
+        last.partition(|change| matches!(change, RemoteChange::Removed { .. }));
     ordered.extend(shown);
     let mut chunks = Vec::new();
     let mut changes = ordered.into_iter().peekable();

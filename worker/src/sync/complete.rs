@@ -47,6 +47,7 @@ impl Turn<'_> {
             return self.end(token, None).await;
         }
         let began = self.state.generation_started_at.unwrap_or(Timestamp::ZERO);
+        self.derive_spans().await?;
         let unseen = self.unseen(began).await?;
         self.set_aside(&unseen, began).await?;
         if !unseen.cancelled.is_empty() {
@@ -65,6 +66,23 @@ impl Turn<'_> {
                 }
                 self.end(token, None).await
             }
+        }
+    }
+
+    /// What the calendar's events mean in UTC follows the zone data; a complete listing comes once a day.
+    async fn derive_spans(&mut self) -> Result<(), Stop> {
+        let tx = self.sync.store.read(self.scope()).await?;
+        if !apply::has_old_spans(&tx, self.key.calendar_id, DATA_VERSION).await? {
+            return Ok(());
+        }
+        drop(tx);
+        loop {
+            let tx = self.begin().await?;
+            let derived = apply::derive_spans(&tx, self.key.calendar_id, DATA_VERSION).await?;
+            if derived == 0 {
+                return Ok(());
+            }
+            self.commit(tx).await?;
         }
     }
 

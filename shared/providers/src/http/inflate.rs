@@ -122,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_packed_is_counted_too() {
+        let mut inflater = Inflater::for_coding(None).unwrap();
+        let piece = || Bytes::from_static(b"BEGIN:VCAL");
+
+        assert_eq!(inflater.feed(piece(), 15).unwrap(), piece());
+        assert!(matches!(inflater.feed(piece(), 15), Err(InflateError::TooLarge)));
+    }
+
+    #[test]
     fn a_bomb_is_stopped_by_the_limit_and_by_the_ratio() {
         let bomb = gzip(&vec![b'0'; 40 << 20]);
 

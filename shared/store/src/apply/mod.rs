@@ -13,6 +13,7 @@ mod deletions;
 mod moves;
 mod payloads;
 mod rows;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +36,7 @@ use crate::transaction::{Tx, to_json, values};
 pub use moves::{Buried, bury, missing_since};
 pub use payloads::{Marked, marked, payload};
 pub use rows::agree;
+pub use spans::{derive_spans, has_old_spans};
 
 /// Which calendar, of which connection, of which organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,18 @@
 //! Credentials: every scheme, wrong ones, and where they must not go.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::Authentication;
 use calfleet_providers::driver::Problem;
-use calfleet_sandbox::{AccountSpec, AuthScheme, CalendarSpec, Fault, FaultRule, Profile, WellKnown};
+use calfleet_sandbox::{
+    AccountSpec, AuthScheme, CalendarSpec, Fault, FaultRule, FeedSpec, Profile, WellKnown,
+};
+use tokio::net::TcpListener;
 
 use super::mirror::Mirror;
-use super::{account, connect, registry, sandbox, settings};
+use super::{account, connect, feed, registry, sandbox, settings};
 
 #[tokio::test]
 async fn every_scheme_is_answered_and_a_poll_stays_one_request() {
@@ -87,34 +93,57 @@ async fn credentials_never_follow_a_redirect_to_another_origin() {
     }
 }
 
+/// Whoever connects to the second loopback address: a private one that nobody allowed. `None` on systems that have
+/// only one.
+async fn forbidden_place() -> Option<(u16, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind("127.0.0.2:0").await.ok()?;
+    let (port, visits) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = visits.clone();
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    Some((port, visits))
+}
+
 #[tokio::test]
 async fn a_redirect_to_a_private_address_is_refused() {
+    let Some((port, visits)) = forbidden_place().await else { return };
     let sandbox = sandbox().await;
     let spec = AccountSpec::new("ada", "s3cret").calendar(CalendarSpec::new("work"));
     let access = sandbox.create_account(spec).unwrap();
-    let registry = registry(settings(&[sandbox.address().port()]));
+    let mut settings = settings(&[sandbox.address().port(), port]);
+    settings.allowed_networks = vec!["127.0.0.1/32".parse().unwrap()];
+    settings.allow_http = true;
+    let registry = registry(settings);
+    let mut typed = account(&access);
+    typed.url = typed.url.join("/nowhere/").unwrap();
+    let news = feed(&sandbox.set_feed("news", FeedSpec::default()));
     for location in [
-        "http://10.0.0.1/",
-        "https://169.254.169.254/latest/",
-        "http://[::ffff:10.0.0.1]/",
-        "file:///etc/passwd",
+        format!("http://127.0.0.2:{port}/"),
+        format!("https://127.0.0.2:{port}/"),
+        format!("http://0x7f.2:{port}/"),
+        format!("http://[::ffff:127.0.0.2]:{port}/"),
+        "https://169.254.169.254/latest/".to_owned(),
+        "file:///etc/passwd".to_owned(),
     ] {
-        let location = location.to_owned();
-        sandbox.inject(
-            FaultRule::next(Fault::Redirect { code: 302, location: location.clone() })
-                .path("/.well-known/*")
-                .always(),
-        );
-        let mut typed = account(&access);
-        typed.url = typed.url.join("/.well-known/caldav").unwrap();
+        let redirect = Fault::Redirect { code: 302, location: location.clone() };
+        // both are followed to other servers: the place where a server says its calendars are, and a feed
+        sandbox.inject(FaultRule::next(redirect.clone()).path("/.well-known/*").always());
+        sandbox.inject(FaultRule::next(redirect).method("GET").always());
 
-        let outcome = registry.open(typed).unwrap().probe().await;
+        let found = registry.open(typed.clone()).unwrap().probe().await;
+        let read =
+            registry.open(news.clone()).unwrap().probe().await.expect_err("it leads to a private place");
 
-        // The root is tried next and works: what counts is that nobody went there.
+        assert_eq!(read.class, FailureClass::Permanent, "{location}: {read}");
+        // The root may be tried next and work: what counts is that nobody went there.
         assert!(
-            outcome.is_ok() || outcome.is_err_and(|error| error.class == FailureClass::Permanent),
+            found.is_ok() || found.is_err_and(|error| error.class == FailureClass::Permanent),
             "{location}"
         );
+        assert_eq!(visits.load(Ordering::SeqCst), 0, "{location}");
         sandbox.clear_faults();
     }
 }

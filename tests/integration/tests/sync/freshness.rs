@@ -44,10 +44,10 @@ async fn a_calendar_never_shows_fresher_than_it_is_nor_a_connection_than_its_sta
 }
 
 /// A xorshift: the same history for the same seed.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

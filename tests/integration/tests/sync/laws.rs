@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use calfleet_domain::job::WorkState;
-use calfleet_domain::model::{CalendarState, ConnectionState, DetailLevel};
+use calfleet_domain::model::{CalendarState, ConnectionState, DetailLevel, Event, EventId};
 use calfleet_store::apply;
 use calfleet_store::calendar_sync::{Phase, Thoroughness};
 use calfleet_store::events::EventState;
+use calfleet_store::history;
+use calfleet_store::outbox::{self, OutboxState};
 use calfleet_store::runs;
 use calfleet_worker::jobs::Handler;
 
@@ -21,6 +23,7 @@ on_both_databases![
     changes_deletions_and_new_events_come_in_with_the_next_poll,
     pages_of_any_size_with_changes_in_between_end_as_if_there_were_none,
     a_run_that_dies_at_any_step_loses_and_doubles_nothing,
+    a_poll_that_dies_at_any_step_loses_and_doubles_nothing,
     a_long_import_gives_its_slot_up_and_goes_on_where_it_stopped,
     a_dead_token_ends_as_a_fresh_account_would,
     an_empty_or_broken_listing_deletes_nothing,
@@ -33,6 +36,7 @@ on_both_databases![
     one_refusal_is_asked_about_again_and_two_need_new_credentials,
     a_throttle_is_obeyed_by_the_whole_connection_and_is_no_attempt,
     less_detail_is_no_edit,
+    what_is_hidden_withdrawn_and_given_back_is_neither_edited_nor_deleted,
     an_ask_during_a_run_is_not_taken_for_the_one_it_answers,
     the_past_that_leaves_a_feed_is_not_deleted,
     a_failing_read_keeps_what_was_applied_and_goes_on_later,
@@ -59,6 +63,11 @@ async fn an_import_holds_what_the_provider_holds_and_a_second_sync_writes_nothin
     assert_eq!(runs::list(&tx, world.connection, 10).await.unwrap().len(), 1, "polls leave no row");
     let payload = apply::payload(&tx, before[0].event.id).await.unwrap();
     assert!(payload.is_some_and(|payload| payload.starts_with("BEGIN:")));
+    drop(tx);
+    world.server.state().habit = Habit::Contents;
+    world.sync_in_full().await;
+    let after = world.live(world.calendar("work").await.id).await;
+    assert_eq!(after, before, "nor does a listing write that shows everything");
 }
 
 async fn changes_deletions_and_new_events_come_in_with_the_next_poll(on: Backend) {
@@ -95,6 +104,15 @@ async fn pages_of_any_size_with_changes_in_between_end_as_if_there_were_none(on:
 
             world.assert_equal_to_server().await;
             assert_eq!(world.progress("work").await.phase, Phase::Idle);
+            world.server.delete("work", "0005.ics");
+            let later = Fault::Meanwhile("0001.ics".to_owned(), "work-1".to_owned(), "Last");
+            let lost = Fault::Fails(FailureClass::Transient, Problem::ServerError { status: 502 });
+            world.server.state().list_faults.extend([later, lost]);
+            world.sync_in_full().await;
+            world.advance(3600);
+            world.sync().await;
+            world.assert_equal_to_server().await;
+            assert_eq!(world.state_of("work", "0005.ics").await, EventState::Tombstone);
         }
     }
 }
@@ -121,6 +139,34 @@ async fn a_run_that_dies_at_any_step_loses_and_doubles_nothing(on: Backend) {
         let missing = apply::missing_since(&tx, world.connection).await.unwrap();
         assert!(missing.is_empty(), "after {steps} steps: {missing:?}");
         steps += steps / 8 + 1;
+    }
+}
+
+async fn a_poll_that_dies_at_any_step_loses_and_doubles_nothing(on: Backend) {
+    for habit in [Habit::Names, Habit::Contents] {
+        let world = World::start(on).await;
+        world.server.state().habit = habit;
+        world.server.add_calendar("work");
+        world.server.fill("work", 9);
+        world.run_until_done().await;
+        // how many steps a poll takes varies: it is over when it has ended several times in a row
+        let (mut ended, mut steps) = (0, 1);
+        while ended < 8 {
+            for number in 0..5 {
+                let uid = format!("work-{number}");
+                world.server.put("work", &format!("{number:04}.ics"), &uid, &format!("Version {steps}"));
+            }
+            world.server.put("work", &format!("new {steps}.ics"), &format!("new-{steps}"), "New");
+            world.server.delete("work", &format!("new {}.ics", steps - 1));
+            world.ask(Thoroughness::Changes).await;
+
+            ended = if world.run_for(steps).await.is_some() { ended + 1 } else { 0 };
+
+            world.sync().await;
+            assert_eq!(world.content().await, world.server.content(), "{habit:?}, after {steps} steps");
+            steps += 1;
+        }
+        assert!(steps > 20, "{steps} steps are no run");
     }
 }
 
@@ -195,9 +241,12 @@ async fn a_large_deletion_waits_for_a_second_listing_that_agrees(on: Backend) {
         world.server.delete("work", &format!("{number:04}.ics"));
     }
     world.server.expire_tokens();
+    let fresh_at = world.progress("work").await.fresh_at;
+    world.advance(5);
 
     let finish = world.sync().await;
     let progress = world.progress("work").await;
+    assert_eq!(progress.fresh_at, fresh_at, "no fresher than what was believed");
     assert_eq!(progress.sweep.as_ref().map(|sweep| (sweep.missing, sweep.known)), Some((25, 30)));
     assert_eq!(world.live(world.calendar("work").await.id).await.len(), 30);
     assert!(finish.next <= world.now().plus(Duration::from_secs(61)), "the second listing comes soon");
@@ -339,6 +388,49 @@ async fn less_detail_is_no_edit(on: Backend) {
     let row = world.event("work", "0001.ics").await;
     let title = row.event.event.and_then(|event| event.fields()?.title.clone());
     assert_eq!(title.as_deref(), Some("Standup"));
+}
+
+async fn what_is_hidden_withdrawn_and_given_back_is_neither_edited_nor_deleted(on: Backend) {
+    let world = World::start(on).await;
+    world.server.state().habit = Habit::Contents;
+    world.server.add_calendar("home");
+    world.server.add_calendar("work");
+    world.server.fill("work", 30);
+    world.run_until_done().await;
+    let before = held(&world).await;
+
+    for detail in [DetailLevel::FreeBusy, DetailLevel::Full, DetailLevel::FreeBusy] {
+        world.server.state().detail = detail;
+        world.sync_in_full().await;
+        assert_eq!(held(&world).await, before, "{detail:?}");
+    }
+    world.server.remove_calendar("work");
+    world.advance(2 * 3600);
+    world.sync().await;
+    assert_eq!(world.calendar("work").await.state, CalendarState::Gone);
+    assert_eq!(held(&world).await, before, "withdrawn");
+    world.server.add_calendar("work");
+    world.server.fill("work", 30);
+    world.server.state().detail = DetailLevel::Full;
+    world.advance(2 * 3600);
+    world.sync_in_full().await;
+
+    assert_eq!(world.calendar("work").await.state, CalendarState::Reachable);
+    assert_eq!(held(&world).await, before, "given back");
+    let tx = world.store.read(world.scope()).await.unwrap();
+    assert_eq!(outbox::list(&tx, OutboxState::Pending, None, 9).await.unwrap(), [], "nothing is to be sent");
+}
+
+/// The ids of the live events of `work`, with all that they say and all that was ever noted of them.
+async fn held(world: &World) -> Vec<(EventId, Option<Event>, usize)> {
+    let mut held = Vec::new();
+    for row in world.live(world.calendar("work").await.id).await {
+        let tx = world.store.read(world.scope()).await.unwrap();
+        let noted = history::of_event(&tx, row.event.id, 100).await.unwrap().len();
+        held.push((row.event.id, row.event.event, noted));
+    }
+    assert_eq!(held.len(), 30);
+    held
 }
 
 async fn an_ask_during_a_run_is_not_taken_for_the_one_it_answers(on: Backend) {

@@ -1,6 +1,9 @@
 //! What goes wrong around a listing: the list of calendars, a person's word in the middle of a run, rows to be read
 //! singly, and what could not be read.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use calfleet_domain::failure::FailureClass;
@@ -8,11 +11,14 @@ use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::Problem;
 use calfleet_service::overview;
 use calfleet_service::status::Health;
-use calfleet_store::apply::{self, Applied, CalendarKey, PageWrites, Stamp, Touched};
-use calfleet_store::{Priority, calendar_sync};
+use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, Stamp, Touched};
+use calfleet_store::calendar_sync::{self, Phase, Thoroughness};
+use calfleet_store::events::{self, EventState};
+use calfleet_store::{Priority, history};
+use calfleet_worker::jobs::Handler;
 
 use super::on_both_databases;
-use super::server::Fault;
+use super::server::{Fault, Habit};
 use super::world::{Backend, World};
 
 on_both_databases![
@@ -21,6 +27,9 @@ on_both_databases![
     a_confirmation_does_not_cover_another_doubt,
     what_could_not_be_read_is_read_again_with_the_daily_comparison,
     a_run_that_dies_after_reading_singly_leaves_its_calendar_due,
+    a_page_from_before_a_deletion_does_not_bring_its_event_back,
+    a_dead_cursor_is_told_until_the_last_page_is_applied_and_each_deletion_once,
+    what_times_mean_is_derived_again_when_the_zone_data_have_changed,
     the_wait_for_the_next_poll_is_drawn_once,
     a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late,
 ];
@@ -121,7 +130,7 @@ async fn a_run_that_dies_after_reading_singly_leaves_its_calendar_due(on: Backen
         )
         .await;
         world.server.put("work", "0002.ics", "work-2", &format!("Version {steps}"));
-        world.ask(calendar_sync::Thoroughness::Changes).await;
+        world.ask(Thoroughness::Changes).await;
 
         let ended = world.run_for(steps).await;
 
@@ -139,17 +148,100 @@ async fn a_run_that_dies_after_reading_singly_leaves_its_calendar_due(on: Backen
 }
 
 async fn flag(world: &World, row: Touched) {
+    write(world, PageWrites { recheck: vec![row], ..PageWrites::default() }).await;
+}
+
+async fn write(world: &World, writes: PageWrites) {
     let calendar = CalendarKey {
         organization_id: world.organization,
         connection_id: world.connection,
         calendar_id: world.calendar("work").await.id,
     };
-    let writes = PageWrites { recheck: vec![row], ..PageWrites::default() };
     let now = world.now();
     let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
     let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id: None };
     assert_eq!(apply::apply(&tx, calendar, &writes, &stamp).await.unwrap(), Applied::Written);
     tx.commit().await.unwrap();
+}
+
+async fn a_page_from_before_a_deletion_does_not_bring_its_event_back(on: Backend) {
+    for thoroughness in [Thoroughness::Changes, Thoroughness::Everything] {
+        let world = World::start(on).await;
+        world.server.state().habit = Habit::Contents;
+        world.server.add_calendar("work");
+        world.server.fill("work", 5);
+        world.run_until_done().await;
+        world.server.put("work", "0001.ics", "work-1", "Moved");
+        world.ask(thoroughness).await;
+        let (claim, job) = (world.claim().await, world.job());
+        let mut run = pin!(job.run(&claim));
+        let listings = world.server.state().listings;
+        while world.server.state().listings == listings {
+            let polled = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
+            assert!(polled.is_pending(), "{polled:?}");
+            tokio::task::yield_now().await;
+        }
+
+        // while the page is on its way our deletion reaches the provider, and its answer us
+        world.advance(1);
+        world.server.delete("work", "0001.ics");
+        let event = world.event("work", "0001.ics").await.event;
+        let row = Touched { id: event.id, lock_version: event.lock_version };
+        let deletions = vec![Deletion { row, base: None, edited_at: None }];
+        write(&world, PageWrites { deletions, settled: vec![event.id], ..PageWrites::default() }).await;
+        run.await.unwrap();
+
+        assert_eq!(world.state_of("work", "0001.ics").await, EventState::Tombstone, "{thoroughness:?}");
+        world.advance(1);
+        world.sync_in_full().await;
+        world.assert_equal_to_server().await;
+    }
+}
+
+async fn a_dead_cursor_is_told_until_the_last_page_is_applied_and_each_deletion_once(on: Backend) {
+    let mut world = filled(on, 20).await;
+    world.settings.turn_pages = 2;
+    world.server.delete("work", "0007.ics");
+    for number in 10..20 {
+        world.server.put("work", &format!("{number:04}.ics"), &format!("work-{number}"), "Moved");
+    }
+    world.server.expire_tokens();
+    world.ask(Thoroughness::Changes).await;
+
+    let (mut told, mut at) = (Vec::new(), world.now());
+    while world.run().await.next <= at {
+        let is_over = world.progress("work").await.phase == Phase::Idle;
+        told.push((is_over, health(&world).await));
+        at = world.now();
+    }
+
+    let is_true = |(is_over, health): &(bool, Health)| *is_over == (*health == Health::Healthy);
+    assert!(told.contains(&(false, Health::Resyncing)) && told.iter().all(is_true), "{told:?}");
+    assert_eq!(health(&world).await, Health::Healthy);
+    world.assert_equal_to_server().await;
+    let gone = world.event("work", "0007.ics").await.event.id;
+    let tx = world.store.read(world.scope()).await.unwrap();
+    let noted = history::of_event(&tx, gone, 9).await.unwrap();
+    assert_eq!(noted.iter().filter(|entry| entry.decision == "take_deletion").count(), 1, "{noted:?}");
+}
+
+async fn what_times_mean_is_derived_again_when_the_zone_data_have_changed(on: Backend) {
+    let world = filled(on, 700).await;
+    let calendar = world.calendar("work").await.id;
+    let rows = async || {
+        let tx = world.store.read(world.scope()).await.unwrap();
+        events::known(&tx, calendar, None, 1000).await.unwrap()
+    };
+    let before = rows().await;
+    let older = "UPDATE events SET zone_data = '2019a', span_start = span_start - 3600000, span_end = 0";
+    world.database.sql(older).await.unwrap();
+    assert_ne!(rows().await, before);
+
+    world.sync_in_full().await;
+
+    assert_eq!(rows().await, before);
+    let tx = world.store.read(world.scope()).await.unwrap();
+    assert!(!apply::has_old_spans(&tx, calendar, DATA_VERSION).await.unwrap());
 }
 
 async fn the_wait_for_the_next_poll_is_drawn_once(on: Backend) {

@@ -4,6 +4,7 @@ mod freshness;
 mod laws;
 mod mishaps;
 mod order;
+mod pages;
 mod parts;
 mod real_servers;
 mod server;

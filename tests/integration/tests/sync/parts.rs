@@ -94,7 +94,7 @@ fn key(day: u32) -> RecurrenceId {
     RecurrenceId::Wall(wall(day, 9))
 }
 
-async fn listed(world: &World, listing: Listing, pages: Vec<Vec<RemoteChange>>) {
+pub(super) async fn listed(world: &World, listing: Listing, pages: Vec<Vec<RemoteChange>>) {
     let thoroughness = match listing {
         Listing::Full => Thoroughness::Everything,
         Listing::Delta => Thoroughness::Changes,

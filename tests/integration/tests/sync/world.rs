@@ -88,7 +88,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<HandClock>,
     pub(crate) rng: Arc<Counting>,
     pub(crate) settings: SyncSettings,
-    _database: TestStore,
+    pub(crate) database: TestStore,
 }
 
 impl World {
@@ -109,7 +109,7 @@ impl World {
             clock,
             rng: Arc::default(),
             settings: SyncSettings { spacing: Duration::ZERO, ..SyncSettings::default() },
-            _database: database,
+            database,
         };
         world.connect().await;
         world

@@ -321,8 +321,9 @@ impl<'a> Fleet<'a> {
 
     /// Claims a row of the connection, asking for it as a person.
     pub(crate) async fn claim(&self, kind: Kind, id: ConnectionId) -> Claim {
-        // A row that ended its worker too often is set aside, until a person asks for it again.
-        for _ in 0..3 {
+        // A row that ended its worker too often is set aside, until a person asks for it again; it is handed out when
+        // no other such row is; and a throttle is shortened by nobody.
+        for _ in 0..6 {
             if let Some(claim) = self.try_claim(kind, id).await {
                 return claim;
             }

@@ -43,6 +43,7 @@ mod m20261121_180000_index_imports;
 mod m20261121_181000_create_requests;
 mod m20261121_182000_gate_writes;
 mod m20261121_183000_carry_messages;
+mod m20261121_184000_note_objects;
 mod m20261121_190000_name_causes;
 
 use std::error::Error;
@@ -96,6 +97,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_181000_create_requests::Migration),
             Box::new(m20261121_182000_gate_writes::Migration),
             Box::new(m20261121_183000_carry_messages::Migration),
+            Box::new(m20261121_184000_note_objects::Migration),
             Box::new(m20261121_190000_name_causes::Migration),
         ]
     }

@@ -401,23 +401,23 @@ fn read(row: &Row) -> Result<StoredRow, StoreError> {
     })
 }
 
-/// Puts the overrides of all series among `rows` back into them, in one statement, or none where there is no
-/// series.
+/// Puts the overrides of all series among `rows` back into them, and the objects of instances beside them, in one
+/// statement; or none where there is no series, nor an edit of what may have been one.
 async fn attach_overrides(tx: &Tx, rows: &mut [StoredRow]) -> Result<(), StoreError> {
     const OPERATION: &str = "load overrides";
-    let is_series = |row: &StoredRow| matches!(row.event.event, Some(Event { body: Body::Series(_), .. }));
+    let is_series = |event: &Option<Event>| matches!(event, Some(Event { body: Body::Series(_), .. }));
     let places: HashMap<EventId, usize> = rows
         .iter()
         .enumerate()
-        .filter(|(_, row)| is_series(row))
+        .filter(|(_, row)| is_series(&row.event.event) || is_series(&row.event.base))
         .map(|(index, row)| (row.event.id, index))
         .collect();
     if places.is_empty() {
         return Ok(());
     }
     let organization = tx.organization(OPERATION)?;
-    let sql = "WITH {input} SELECT o.event_id, o.recurrence_key, o.body, o.provider_id, o.revision FROM input
-         JOIN overrides o ON o.event_id = input.event_id WHERE o.organization_id = $1";
+    let sql = "WITH {input} SELECT o.event_id, o.recurrence_key, o.body, o.provider_id, o.revision, o.is_said
+         FROM input JOIN overrides o ON o.event_id = input.event_id WHERE o.organization_id = $1";
     let input = Input::new().column("event_id", places.keys().copied());
     for found in input.all(tx, OPERATION, sql, values![organization]).await? {
         let key = found.named("recurrence_key", |text| RecurrenceId::from_str(text).ok())?;
@@ -431,7 +431,9 @@ async fn attach_overrides(tx: &Tx, rows: &mut [StoredRow]) -> Result<(), StoreEr
             let revision = found.get::<Option<String>>("revision")?.map(Revision);
             row.instances.insert(key, InstanceRef { provider_id, revision });
         }
-        if let Some(Event { body: Body::Series(series), .. }) = row.event.event.as_mut() {
+        if let (true, Some(Event { body: Body::Series(series), .. })) =
+            (found.get("is_said")?, row.event.event.as_mut())
+        {
             series.overrides.insert(key, over);
         }
     }

@@ -9,7 +9,8 @@ use crate::error::StoreError;
 use crate::transaction::{Tx, to_json, values};
 
 /// Makes tombstones. The payload stays while the provider has yet to be told: should the deletion lose against a
-/// change there, or be undone, it is patched again.
+/// change there, or be undone, it is patched again. So do the objects of instances: where the series itself is out of
+/// sight, it is they that are to be deleted.
 pub(super) async fn write(tx: &Tx, deletions: &[Deletion], now: Timestamp) -> Result<(), StoreError> {
     const OPERATION: &str = "delete events";
     if deletions.is_empty() {
@@ -29,16 +30,20 @@ pub(super) async fn write(tx: &Tx, deletions: &[Deletion], now: Timestamp) -> Re
             lock_version = events.lock_version + 1, updated_at = $2, deleted_at = COALESCE(deleted_at, $2)
          FROM input WHERE events.id = input.id AND events.organization_id = $1";
     input.execute(tx, OPERATION, sql, values![organization, now]).await?;
-    let told = deletions.iter().filter(|deletion| deletion.base.is_none());
-    let told: Vec<_> = told.map(|deletion| deletion.row.id).collect();
-    for (table, ids) in
-        [("event_payloads", told), ("overrides", deletions.iter().map(|deletion| deletion.row.id).collect())]
-    {
-        let sql = format!(
-            "WITH {{input}} DELETE FROM {table} WHERE organization_id = $1
-                AND event_id IN (SELECT id FROM input)"
-        );
-        Input::new().column("id", ids).execute(tx, OPERATION, &sql, values![organization]).await?;
+    let of = |is_told: bool| {
+        let some = deletions.iter().filter(|deletion| deletion.base.is_none() == is_told);
+        Input::new().column("id", some.map(|deletion| deletion.row.id).collect::<Vec<_>>())
+    };
+    let statements = [
+        (true, "DELETE FROM event_payloads WHERE"),
+        (true, "DELETE FROM overrides WHERE"),
+        (false, "DELETE FROM overrides WHERE provider_id IS NULL AND"),
+        (false, "UPDATE overrides SET is_said = FALSE, body = NULL WHERE"),
+    ];
+    for (is_told, what) in statements {
+        let sql =
+            format!("WITH {{input}} {what} organization_id = $1 AND event_id IN (SELECT id FROM input)");
+        of(is_told).execute(tx, OPERATION, &sql, values![organization]).await?;
     }
     Ok(())
 }

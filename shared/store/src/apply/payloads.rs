@@ -114,7 +114,8 @@ fn unpacked(operation: &'static str, payload: &[u8]) -> Result<String, StoreErro
     String::from_utf8(raw).map_err(|_| unreadable())
 }
 
-/// Replaces the overrides of everything that is written: those of updated rows are removed, all new ones added.
+/// Replaces the overrides of everything that is written: those of updated rows are removed, all new ones added. The
+/// objects of instances of which the event says nothing stand among them.
 pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<(), StoreError> {
     const OPERATION: &str = "replace overrides";
     let organization = tx.organization(OPERATION)?;
@@ -133,35 +134,55 @@ pub(super) async fn replace_overrides(tx: &Tx, writes: &PageWrites) -> Result<()
         .flatten()
         .collect();
     let input = Input::new()
-        .column("calendar_id", rows.iter().map(|(write, ..)| write.calendar.calendar_id))
-        .column("series_key", rows.iter().map(|(write, ..)| &write.provider_id))
-        .column("recurrence_key", rows.iter().map(|(_, key, _)| key.to_string()))
-        .column("event_id", rows.iter().map(|(write, ..)| write.id))
-        .column("provider_id", rows.iter().map(|row| object(row).map(|object| object.provider_id.clone())))
-        .column("revision", rows.iter().map(|row| object(row).and_then(|object| object.revision.clone())))
-        .column("body", rows.iter().map(|(_, _, body)| body.clone()));
-    let sql = "WITH {input} INSERT INTO overrides
-            (calendar_id, series_key, recurrence_key, organization_id, event_id, provider_id, revision, body)
-         SELECT calendar_id, series_key, recurrence_key, $1, event_id, provider_id, revision, body FROM input";
+        .column("calendar_id", rows.iter().map(|row| row.write.calendar.calendar_id))
+        .column("series_key", rows.iter().map(|row| &row.write.provider_id))
+        .column("recurrence_key", rows.iter().map(|row| row.key.to_string()))
+        .column("event_id", rows.iter().map(|row| row.write.id))
+        .column("provider_id", rows.iter().map(|row| row.object().map(|object| object.provider_id.clone())))
+        .column("revision", rows.iter().map(|row| row.object().and_then(|object| object.revision.clone())))
+        .column("body", rows.iter().map(|row| row.body.clone()))
+        .column("is_said", rows.iter().map(|row| row.is_said));
+    let sql = "WITH {input} INSERT INTO overrides (calendar_id, series_key, recurrence_key, organization_id,
+            event_id, provider_id, revision, body, is_said)
+         SELECT calendar_id, series_key, recurrence_key, $1,
+            event_id, provider_id, revision, body, is_said FROM input";
     input.execute(tx, OPERATION, sql, values![organization]).await?;
     Ok(())
 }
 
-/// The series it belongs to, the key, and the content; no content is a cancelled instance.
-type OverrideRow<'a> = (&'a EventWrite, RecurrenceId, Option<String>);
+/// What is known of one instance.
+struct OverrideRow<'a> {
+    write: &'a EventWrite,
+    key: RecurrenceId,
+    /// What it says; nothing of a cancelled one.
+    body: Option<String>,
+    /// Whether the event has it as an override.
+    is_said: bool,
+}
 
-/// The object of its own behind an override.
-fn object<'a>((write, key, _): &OverrideRow<'a>) -> Option<&'a InstanceRef> {
-    write.instances.get(key)
+impl<'a> OverrideRow<'a> {
+    /// The object of its own behind it.
+    fn object(&self) -> Option<&'a InstanceRef> {
+        self.write.instances.get(&self.key)
+    }
 }
 
 /// The series key is the id of the object that holds the series: where one object holds all of it, two series of
 /// one UID in one calendar stay two.
 fn overrides(write: &EventWrite) -> Result<Vec<OverrideRow<'_>>, StoreError> {
-    let Some(Event { body: Body::Series(series), .. }) = &write.event else { return Ok(Vec::new()) };
+    let said = match &write.event {
+        Some(Event { body: Body::Series(series), .. }) => Some(&series.overrides),
+        _ => None,
+    };
     let body = |over: &Override| match over {
         Override::Changed(fields) => to_json("replace overrides", "body", fields.as_ref()).map(Some),
         Override::Cancelled => Ok(None),
     };
-    series.overrides.iter().map(|(key, over)| Ok((write, *key, body(over)?))).collect()
+    let mut rows = Vec::new();
+    for (key, over) in said.into_iter().flatten() {
+        rows.push(OverrideRow { write, key: *key, body: body(over)?, is_said: true });
+    }
+    let silent = write.instances.keys().filter(|key| said.is_none_or(|said| !said.contains_key(key)));
+    rows.extend(silent.map(|key| OverrideRow { write, key: *key, body: None, is_said: false }));
+    Ok(rows)
 }

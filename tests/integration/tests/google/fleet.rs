@@ -321,14 +321,27 @@ impl<'a> Fleet<'a> {
 
     /// Claims a row of the connection, asking for it as a person.
     pub(crate) async fn claim(&self, kind: Kind, id: ConnectionId) -> Claim {
-        // A row that ended its worker too often is set aside, until a person asks for it again.
-        for _ in 0..3 {
+        // A row that ended its worker too often is set aside, until a person asks for it again; it is handed out when
+        // no other such row is; and a throttle is shortened by nobody.
+        for _ in 0..6 {
             if let Some(claim) = self.try_claim(kind, id).await {
                 return claim;
             }
+            self.make_way(kind, id).await;
             self.advance(Duration::from_secs(10));
         }
         panic!("the row can be claimed");
+    }
+
+    /// Runs the other row, if that is the one that was handed out: rows that ended their workers go one by one.
+    async fn make_way(&self, kind: Kind, id: ConnectionId) {
+        let other = if kind == Kind::Sync { Kind::Push } else { Kind::Sync };
+        let Some(claim) = self.handed_out(other, id).await else { return };
+        let finish = match other {
+            Kind::Push => self.pushing().run(&claim).await.unwrap(),
+            _ => self.run_sync(&claim).await,
+        };
+        work::finish(&self.database.store, &[(&claim, &finish)], self.service.now()).await.unwrap();
     }
 
     async fn try_claim(&self, kind: Kind, id: ConnectionId) -> Option<Claim> {
@@ -356,13 +369,19 @@ impl<'a> Fleet<'a> {
     }
 
     async fn claim_due(&self, kind: Kind, id: ConnectionId) -> Option<Claim> {
-        let (now, key) = (self.service.now(), WorkKey { kind, target: id.0 });
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
-        work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        let (store, now) = (&self.database.store, self.service.now());
+        work::tick(store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        self.handed_out(kind, id).await
+    }
+
+    /// The row's claim, if it was handed out.
+    async fn handed_out(&self, kind: Kind, id: ConnectionId) -> Option<Claim> {
+        let key = WorkKey { kind, target: id.0 };
         let hint = HintedRow { key, organization_id: self.organization, lane: Lane::Interactive };
-        let owner = LeaseOwner(Uuid::from_u128(5));
-        let claimed =
-            work::claim(&self.database.store, &[hint], owner, Duration::from_secs(30), now).await.unwrap();
+        let (store, owner) = (&self.database.store, LeaseOwner(Uuid::from_u128(5)));
+        let (lease, now) = (Duration::from_secs(30), self.service.now());
+        let claimed = work::claim(store, &[hint], owner, lease, now).await.unwrap();
         claimed.claims.into_iter().next()
     }
 }

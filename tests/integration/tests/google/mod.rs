@@ -6,6 +6,7 @@ mod departure;
 pub(crate) mod desk;
 pub(crate) mod fleet;
 mod inbound;
+mod instances;
 mod outbound;
 mod own_clients;
 mod service_accounts;

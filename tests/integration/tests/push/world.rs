@@ -372,9 +372,21 @@ impl<'a> World<'a> {
             if let Some(claim) = self.try_claim(kind).await {
                 return claim;
             }
+            self.make_way(kind).await;
             self.advance(Duration::from_secs(10));
         }
         panic!("the row can be claimed");
+    }
+
+    /// Runs the other row, if that is the one that was handed out: rows that ended their workers go one by one.
+    async fn make_way(&self, kind: Kind) {
+        let other = if kind == Kind::Sync { Kind::Push } else { Kind::Sync };
+        let Some(claim) = self.handed_out(other).await else { return };
+        let finish = match other {
+            Kind::Push => self.pushing().run(&claim).await.unwrap(),
+            _ => self.syncing().run(&claim).await.unwrap(),
+        };
+        work::finish(&self.database.store, &[(&claim, &finish)], self.now()).await.unwrap();
     }
 
     async fn try_claim(&self, kind: Kind) -> Option<Claim> {
@@ -395,10 +407,16 @@ impl<'a> World<'a> {
         work::recover(&self.database.store, 1, later).await.unwrap();
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
         work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        self.handed_out(kind).await
+    }
+
+    /// The row's claim, if it was handed out.
+    async fn handed_out(&self, kind: Kind) -> Option<Claim> {
+        let key = WorkKey { kind, target: self.connection.0 };
         let hint = HintedRow { key, organization_id: self.database.here, lane: Lane::Interactive };
         let owner = LeaseOwner(Uuid::from_u128(5));
-        let claimed =
-            work::claim(&self.database.store, &[hint], owner, Duration::from_secs(30), now).await.unwrap();
+        let (store, lease) = (&self.database.store, Duration::from_secs(30));
+        let claimed = work::claim(store, &[hint], owner, lease, self.now()).await.unwrap();
         claimed.claims.into_iter().next()
     }
 

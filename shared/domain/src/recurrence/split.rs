@@ -15,7 +15,9 @@ use super::generate::{Ended, Walk};
 use super::length::Length;
 use super::rule::{Recurrence, Until};
 use super::zone::ZoneClock;
-use crate::model::{Body, End, Event, Master, Override, RecurrenceId, Rule, Series, Uid, When};
+use crate::model::{
+    Body, End, Event, Master, NominalDuration, Override, RecurrenceId, Rule, Series, Uid, When,
+};
 
 /// Steps for finding the cut and what lies before it.
 const STEPS: u64 = 1_000_000;
@@ -87,13 +89,19 @@ fn partition(
     overrides.iter().map(|(id, over)| (*id, over.clone())).partition(|(id, _)| is_later(id))
 }
 
-/// Moves the first instance, keeping its length in the form in which it was given.
+/// Moves the first instance, keeping its length in the form in which it was given; but an end in the second pass of an
+/// hour that comes twice has no time of day of its own, and is said by its length.
 fn move_start(master: &mut Master, at: &When) {
     let fields = &master.fields;
     if let End::At(_) = &fields.end {
         let (starts_at, _) = ZoneClock::of(at, Tz::UTC).instant(at.wall());
-        let (end, _) = Length::new(&fields.start, &fields.end, Tz::UTC).end_of(at, starts_at);
-        master.fields.end = End::At(end);
+        let (end, ends_at) = Length::new(&fields.start, &fields.end, Tz::UTC).end_of(at, starts_at);
+        let (said, _) = ZoneClock::of(&end, Tz::UTC).instant(end.wall());
+        let seconds = u32::try_from((ends_at - starts_at).num_seconds()).ok();
+        master.fields.end = match seconds {
+            Some(seconds) if said != ends_at => End::After(NominalDuration { days: 0, seconds }),
+            _ => End::At(end),
+        };
     }
     master.fields.start = at.clone();
 }
@@ -190,6 +198,27 @@ mod tests {
             rules("FREQ=WEEKLY", "20260330T093000"),
             halves("FREQ=WEEKLY;UNTIL=20260330T072959Z", "FREQ=WEEKLY")
         );
+    }
+
+    #[test]
+    fn an_end_in_the_second_pass_of_an_hour_is_said_by_its_length() {
+        let mut event = event("FREQ=DAILY");
+        let Body::Series(series) = &mut event.body else { panic!("a series") };
+        let fields = &mut series.master.as_mut().unwrap().fields;
+        fields.end = End::At(start_of("20260302T033000".parse().unwrap(), &fields.start));
+        fields.start = start_of("20260301T213000".parse().unwrap(), &fields.start);
+
+        let ends = ["20260310T213000", "20261024T213000"].map(|cut| {
+            let (_, after) = split(&event, cut.parse().unwrap(), Uid::from("b")).unwrap();
+            let Body::Series(series) = after.body else { panic!("a series") };
+            series.master.unwrap().fields.end
+        });
+
+        assert!(
+            matches!(&ends[0], End::At(end) if end.wall().to_string() == "2026-03-11 03:30:00"),
+            "{ends:?}"
+        );
+        assert_eq!(ends[1], End::After(NominalDuration { days: 0, seconds: 6 * 3_600 }));
     }
 
     #[test]

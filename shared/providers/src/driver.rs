@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use url::Url;
 use uuid::Uuid;
 
+use crate::instances::detached;
 use crate::limit::Scope;
 pub use crate::limit::{Payer, Urgency};
 pub use crate::problem::Problem;
@@ -227,6 +228,9 @@ pub struct Agreed<'a> {
 pub enum Errand<'a> {
     /// The object is read before it is written again: an earlier attempt may have been applied.
     Look(&'a CalendarRef, &'a ProviderId),
+    /// The same of a series whose master is out of sight: the objects of its instances are read, because of the series
+    /// itself a provider only says that it is not there.
+    LookAtInstances(&'a CalendarRef, &'a ProviderId, Agreed<'a>),
     /// It is written, as by [`Driver::write`].
     Write(&'a CalendarRef, Write<'a>),
 }
@@ -235,7 +239,9 @@ impl<'a> Errand<'a> {
     /// In which calendar.
     pub fn calendar(&self) -> &'a CalendarRef {
         match self {
-            Self::Look(calendar, _) | Self::Write(calendar, _) => calendar,
+            Self::Look(calendar, _) | Self::LookAtInstances(calendar, ..) | Self::Write(calendar, _) => {
+                calendar
+            }
         }
     }
 
@@ -250,14 +256,30 @@ impl<'a> Errand<'a> {
                 // Under its own name by now, where it was asked for by ours.
                 Some(RemoteChange::Upsert(remote)) => Ok(Written::Held(remote)),
                 Some(RemoteChange::Removed { .. }) => Ok(Written::Gone),
-                _ => {
-                    let reason = "the event cannot be read at present".to_owned();
-                    let problem = Problem::UnreadableAnswer { reason };
-                    Err(DriverError::new("read an event", FailureClass::Transient, problem))
-                }
+                _ => Err(unread()),
             },
+            Self::LookAtInstances(calendar, id, held) => {
+                let ids: Vec<_> = held.instances.values().map(|object| object.provider_id.clone()).collect();
+                let mut found = Vec::with_capacity(ids.len());
+                for some in ids.chunks(driver.capabilities().read_batch.max(1)) {
+                    for change in driver.read(calendar, some).await? {
+                        match change {
+                            RemoteChange::Instance(instance) => found.push(*instance),
+                            RemoteChange::Removed { .. } => {}
+                            _ => return Err(unread()),
+                        }
+                    }
+                }
+                let event = detached(id, &held.event.uid, found);
+                Ok(event.map_or(Written::Gone, |event| Written::Held(Box::new(event))))
+            }
         }
     }
+}
+
+fn unread() -> DriverError {
+    let problem = Problem::UnreadableAnswer { reason: "the event cannot be read at present".to_owned() };
+    DriverError::new("read an event", FailureClass::Transient, problem)
 }
 
 /// What came of a write, or a look.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::model::{
-    End, Fields, InstanceRef, Override, RecurrenceId, RemoteInstance, Series, Status,
+    Body, End, Event, Fields, InstanceRef, Override, Parts, ProviderId, RecurrenceId, RemoteEvent,
+    RemoteInstance, Series, Status, Uid,
 };
 use calfleet_domain::reconcile::diff::differing_fields;
 use calfleet_domain::reconcile::{has_instance, rekey};
@@ -23,6 +24,39 @@ pub(crate) enum Wanted<'s> {
     Says(Box<Cow<'s, Fields>>),
     /// It does not take place.
     Cancelled,
+}
+
+/// Instances whose master is not in the calendar, as one event; `None` when none of them takes place.
+pub(crate) fn detached(
+    series_id: &ProviderId,
+    uid: &Uid,
+    mut instances: Vec<RemoteInstance>,
+) -> Option<RemoteEvent> {
+    instances.sort_by_key(|instance| instance.changed_at);
+    let newest = instances.iter().rev().find(|instance| instance.fields.is_some())?;
+    let (revision, role, detail) = (newest.revision.clone(), newest.role, newest.detail);
+    let (raw, changed_at) = (newest.raw.clone(), instances.last().and_then(|newest| newest.changed_at));
+    let mut series = Series { master: None, overrides: BTreeMap::new() };
+    let mut objects = BTreeMap::new();
+    for instance in instances {
+        let over = instance.fields.map_or(Override::Cancelled, |fields| Override::Changed(Box::new(fields)));
+        series.overrides.insert(instance.recurrence_id, over);
+        let object = InstanceRef { provider_id: instance.provider_id, revision: instance.revision };
+        objects.insert(instance.recurrence_id, object);
+    }
+    Some(RemoteEvent {
+        provider_id: series_id.clone(),
+        created_as: None,
+        revision,
+        event: Event { uid: uid.clone(), body: Body::Series(series) },
+        parts: Parts::Whole,
+        instances: objects,
+        role,
+        detail,
+        raw: Some(raw),
+        changed_at,
+        warnings: Vec::new(),
+    })
 }
 
 /// What a series wants its instance of that original start to be; `None` where it says nothing of it.

@@ -2,7 +2,7 @@
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Body, Notify, OutboxId, Revision};
+use calfleet_domain::model::{Body, Event, Notify, OutboxId, Revision};
 use calfleet_domain::reconcile::version;
 use calfleet_providers::driver::{Agreed, CalendarRef, Change, Errand, Write};
 use calfleet_store::calendars::Calendar;
@@ -109,14 +109,28 @@ impl Held {
         events.into_iter().any(|event| matches!(event.body, Body::Series(_)))
     }
 
-    fn change(&self) -> Option<Change<'_>> {
-        let stored = &self.row.event;
-        let agreed = |event| Agreed {
+    /// The event as both sides last agreed on it.
+    fn agreed<'h>(&'h self, event: &'h Event) -> Agreed<'h> {
+        let revision = self.row.event.revision.as_ref();
+        Agreed {
             event,
-            revision: stored.revision.as_ref().filter(|Revision(text)| !text.is_empty()),
+            revision: revision.filter(|Revision(text)| !text.is_empty()),
             raw: self.raw.as_deref(),
             instances: &self.row.instances,
-        };
+        }
+    }
+
+    /// The same of a series whose master is out of sight, so that its instances are all there is.
+    fn agreed_instances(&self) -> Option<Agreed<'_>> {
+        let stored = &self.row.event;
+        let event = stored.base.as_ref().or(stored.event.as_ref())?;
+        let is_detached = matches!(&event.body, Body::Series(series) if series.master.is_none());
+        (is_detached && !self.row.instances.is_empty()).then(|| self.agreed(event))
+    }
+
+    fn change(&self) -> Option<Change<'_>> {
+        let stored = &self.row.event;
+        let agreed = |event| self.agreed(event);
         match (&stored.base, &stored.event) {
             (Some(base), Some(after)) => Some(Change::Update { held: agreed(base), after }),
             (Some(base), None) => Some(Change::Delete { held: agreed(base) }),
@@ -129,7 +143,10 @@ impl Held {
     pub(super) fn errand<'h>(&'h self, task: &Task<'h>) -> Option<Errand<'h>> {
         let provider_id = &self.row.event.provider_id;
         if task.may_be_applied {
-            return Some(Errand::Look(&self.place, provider_id));
+            return Some(match self.agreed_instances() {
+                Some(held) => Errand::LookAtInstances(&self.place, provider_id, held),
+                None => Errand::Look(&self.place, provider_id),
+            });
         }
         let (notify, message) = (task.notify(), task.message());
         let write = Write { provider_id, change: self.change()?, notify, message };

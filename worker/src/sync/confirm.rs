@@ -39,6 +39,20 @@ impl Turn<'_> {
         Ok(changes)
     }
 
+    /// What has to be read to know these rows as they are: of a series whose master is out of sight the objects of
+    /// its instances, because of the series itself a provider only says that it is not there.
+    pub(super) async fn objects_of(&self, ids: Vec<ProviderId>) -> Result<Vec<ProviderId>, Stop> {
+        let tx = self.sync.store.read(self.scope()).await?;
+        let mut rows = self.rows(&tx, ids.iter().collect()).await?;
+        let objects = ids.into_iter().flat_map(|id| match rows.remove(&id) {
+            Some(row) if !has_master(&row) && !row.instances.is_empty() => {
+                row.instances.into_values().map(|object| object.provider_id).collect()
+            }
+            _ => vec![id],
+        });
+        Ok(objects.collect())
+    }
+
     /// What has to be read to know what became of these.
     async fn held_of(&self, unlisted: HashSet<&ProviderId>) -> Result<BTreeSet<ProviderId>, Stop> {
         let tx = self.sync.store.read(self.scope()).await?;

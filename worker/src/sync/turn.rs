@@ -397,8 +397,11 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let requested_at = self.sync.clock.now();
-        let changes = self.sync.driver.read(&self.calendar, &ids).await?;
-        self.budget.spend();
+        let mut changes = Vec::new();
+        for some in self.objects_of(ids).await?.chunks(capabilities.read_batch.max(1)) {
+            changes.extend(self.sync.driver.read(&self.calendar, some).await?);
+            self.budget.spend();
+        }
         let along = Along { cause: Some(Cause::Recheck), ..Along::default() };
         self.apply(&changes, requested_at, along).await
     }

@@ -235,39 +235,6 @@ pub(super) fn whole(mut master: RemoteEvent, instances: Vec<RemoteInstance>) -> 
     RemoteChange::Upsert(Box::new(master))
 }
 
-/// Instances whose master is not in the calendar, as one event; `None` when none of them takes place.
-pub(super) fn detached(
-    series_id: &ProviderId,
-    uid: &Uid,
-    mut instances: Vec<RemoteInstance>,
-) -> Option<RemoteEvent> {
-    instances.sort_by_key(|instance| instance.changed_at);
-    let newest = instances.iter().rev().find(|instance| instance.fields.is_some())?;
-    let (revision, role, detail) = (newest.revision.clone(), newest.role, newest.detail);
-    let (raw, changed_at) = (newest.raw.clone(), instances.last().and_then(|newest| newest.changed_at));
-    let mut series = Series { master: None, overrides: BTreeMap::new() };
-    let mut objects = BTreeMap::new();
-    for instance in instances {
-        let over = instance.fields.map_or(Override::Cancelled, |fields| Override::Changed(Box::new(fields)));
-        series.overrides.insert(instance.recurrence_id, over);
-        let object = InstanceRef { provider_id: instance.provider_id, revision: instance.revision };
-        objects.insert(instance.recurrence_id, object);
-    }
-    Some(RemoteEvent {
-        provider_id: series_id.clone(),
-        created_as: None,
-        revision,
-        event: Event { uid: uid.clone(), body: Body::Series(series) },
-        parts: Parts::Whole,
-        instances: objects,
-        role,
-        detail,
-        raw: Some(raw),
-        changed_at,
-        warnings: Vec::new(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use calfleet_domain::model::RecurrenceId;

@@ -21,7 +21,7 @@ use super::times;
 use super::wire;
 use super::writing::{Mail, WRITE, Writer, changed_meanwhile, series_of, unsayable};
 use crate::driver::{Agreed, DriverError, Problem, Written};
-use crate::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
+use crate::instances::{Objects, Wanted, changed, detached, is_disturbed, keyed, touched, wanted};
 
 /// The series whose instances are written.
 #[derive(Clone, Copy)]
@@ -121,7 +121,7 @@ impl Writer<'_> {
             self.step(Target { id, series: after, reach: &reach }, key, Some(object), mail).await?;
         }
         let found = self.reader.instances(uid, id).await?.ok_or_else(too_many)?;
-        Ok(match normalise::detached(id, uid, found) {
+        Ok(match detached(id, uid, found) {
             Some(event) => Written::Held(Box::new(event)),
             None => Written::Gone,
         })

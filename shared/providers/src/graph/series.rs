@@ -10,7 +10,7 @@ use std::time::Duration;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    self, Event, Fields, InstanceRef, Override, Parts, ProviderId, RecurrenceId, RemoteChange, RemoteEvent,
+    Event, Fields, InstanceRef, Override, ProviderId, RecurrenceId, RemoteChange, RemoteEvent,
     RemoteInstance, Role, Series,
 };
 use calfleet_domain::reconcile::diff::differing_fields;
@@ -24,7 +24,7 @@ use super::render::{self, Answer, Reach, Unsayable};
 use super::writing::{Held, Writer, changed_meanwhile, nameless, series_of, unsayable};
 use super::{guests, normalise, wire};
 use crate::driver::{Agreed, DriverError, Problem, Written};
-use crate::instances::{Objects, Wanted, changed, is_disturbed, keyed, touched, wanted};
+use crate::instances::{Objects, Wanted, changed, detached, is_disturbed, keyed, touched, wanted};
 
 /// How far from its original start an instance is looked for: any zone's days are among these.
 const AROUND: Duration = Duration::from_hours(36);
@@ -135,7 +135,7 @@ impl Writer<'_> {
                 left.push(*instance);
             }
         }
-        Ok(detached(id, held.event, left).map_or(Written::Gone, |event| Written::Held(Box::new(event))))
+        Ok(detached(id, &held.event.uid, left).map_or(Written::Gone, |event| Written::Held(Box::new(event))))
     }
 
     pub(super) async fn delete_detached(&self, held: Agreed<'_>) -> Result<Written, DriverError> {
@@ -334,33 +334,6 @@ pub(super) fn without_guests(series: &Series) -> Series {
         fields.attendees.clear();
     }
     bare
-}
-
-/// What is known of a series that is out of sight.
-fn detached(id: &ProviderId, event: &Event, instances: Vec<RemoteInstance>) -> Option<RemoteEvent> {
-    let newest = instances.iter().max_by_key(|instance| instance.changed_at)?;
-    let (revision, role, detail) = (newest.revision.clone(), newest.role, newest.detail);
-    let (raw, changed_at) = (newest.raw.clone(), newest.changed_at);
-    let mut series = Series { master: None, overrides: BTreeMap::new() };
-    let mut objects = BTreeMap::new();
-    for RemoteInstance { provider_id, recurrence_id, revision, fields, .. } in instances {
-        let over = fields.map_or(Override::Cancelled, |fields| Override::Changed(Box::new(fields)));
-        series.overrides.insert(recurrence_id, over);
-        objects.insert(recurrence_id, InstanceRef { provider_id, revision });
-    }
-    Some(RemoteEvent {
-        provider_id: id.clone(),
-        created_as: None,
-        revision,
-        event: Event { uid: event.uid.clone(), body: model::Body::Series(series) },
-        parts: Parts::Whole,
-        instances: objects,
-        role,
-        detail,
-        raw: Some(raw),
-        changed_at,
-        warnings: Vec::new(),
-    })
 }
 
 /// A single event is a series of which nothing is known.

@@ -2,20 +2,20 @@
 
 use bytes::Bytes;
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Notify, Revision};
 use chrono::SecondsFormat;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, IF_MATCH};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::batch;
 use super::cursor::GoogleCursor;
 use super::render::Body;
-use crate::driver::{DriverError, Problem, Watch, WatchRequest};
+use crate::driver::{DriverError, Watch, WatchRequest};
+use crate::http::rest;
 
 /// What every listing that ends in a sync token asks for. Google wants the same with each of its pages and with
 /// the token later, so a cursor remembers them.
@@ -84,10 +84,10 @@ impl Api {
         operation: &'static str,
         parts: &[Request<Bytes>],
     ) -> Result<Request<Bytes>, DriverError> {
-        let url = self.base.join("../../batch/calendar/v3").map_err(|_| unbuilt(operation))?;
+        let url = self.base.join("../../batch/calendar/v3").map_err(|_| rest::unbuilt(operation))?;
         let (kind, body) = batch::body(parts);
-        let mut request = build(operation, Method::POST, &url, body)?;
-        let kind = HeaderValue::try_from(kind).map_err(|_| unbuilt(operation))?;
+        let mut request = rest::build(operation, Method::POST, &url, body)?;
+        let kind = HeaderValue::try_from(kind).map_err(|_| rest::unbuilt(operation))?;
         request.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(request)
     }
@@ -190,14 +190,14 @@ impl Api {
             "token": wanted.secret.expose_secret(),
             "params": { "ttl": ttl.to_string() },
         });
-        post(operation, &url, &body)
+        rest::send(operation, Method::POST, &url, &body)
     }
 
     /// `channels.stop`.
     pub(super) fn stop(&self, operation: &'static str, watch: &Watch) -> Result<Request<Bytes>, DriverError> {
         let url = self.url(operation, &["channels", "stop"])?;
         let body = json!({ "id": watch.id, "resourceId": watch.resource.as_deref().unwrap_or_default() });
-        post(operation, &url, &body)
+        rest::send(operation, Method::POST, &url, &body)
     }
 
     /// `events.instances` of the one that originally starts then.
@@ -222,7 +222,7 @@ impl Api {
     ) -> Result<Request<Bytes>, DriverError> {
         let mut url = self.url(operation, &["calendars", calendar, "events"])?;
         url.query_pairs_mut().extend_pairs(WRITING).append_pair("sendUpdates", send_updates(notify));
-        with_body(operation, Method::POST, &url, body)
+        rest::send(operation, Method::POST, &url, body)
     }
 
     /// `events.patch` of the event as of that revision.
@@ -236,7 +236,7 @@ impl Api {
     ) -> Result<Request<Bytes>, DriverError> {
         let mut url = self.url(operation, &["calendars", calendar, "events", event])?;
         url.query_pairs_mut().extend_pairs(WRITING).append_pair("sendUpdates", send_updates(notify));
-        conditional(operation, with_body(operation, Method::PATCH, &url, body)?, revision)
+        rest::conditional(operation, rest::send(operation, Method::PATCH, &url, body)?, revision.as_str())
     }
 
     /// `events.delete` of the event as of that revision; as it is, when none is given.
@@ -249,57 +249,22 @@ impl Api {
     ) -> Result<Request<Bytes>, DriverError> {
         let mut url = self.url(operation, &["calendars", calendar, "events", event])?;
         url.query_pairs_mut().append_pair("sendUpdates", send_updates(notify));
-        let request = build(operation, Method::DELETE, &url, Bytes::new())?;
+        let request = rest::build(operation, Method::DELETE, &url, Bytes::new())?;
         match revision {
-            Some(revision) => conditional(operation, request, revision),
+            Some(revision) => rest::conditional(operation, request, revision.as_str()),
             None => Ok(request),
         }
     }
 
     fn url(&self, operation: &'static str, segments: &[&str]) -> Result<Url, DriverError> {
-        let invalid = || {
-            let problem = Problem::InvalidUrl { reason: "an id cannot be part of an address".to_owned() };
-            DriverError::new(operation, FailureClass::Permanent, problem)
-        };
-        // Such segments would be taken for steps up and down.
-        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
-            return Err(invalid());
-        }
-        let mut url = self.base.clone();
-        url.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().extend(segments);
+        let mut url = rest::below(&self.base, operation, segments)?;
         url.query_pairs_mut().append_pair("prettyPrint", "false");
         Ok(url)
     }
 }
 
 fn get(operation: &'static str, url: &Url) -> Result<Request<Bytes>, DriverError> {
-    build(operation, Method::GET, url, Bytes::new())
-}
-
-fn post(operation: &'static str, url: &Url, body: &Value) -> Result<Request<Bytes>, DriverError> {
-    json_request(operation, Method::POST, url, body.to_string())
-}
-
-fn with_body(
-    operation: &'static str,
-    method: Method,
-    url: &Url,
-    body: &Body,
-) -> Result<Request<Bytes>, DriverError> {
-    json_request(operation, method, url, serde_json::to_string(body).unwrap_or_default())
-}
-
-fn conditional(
-    operation: &'static str,
-    mut request: Request<Bytes>,
-    revision: &Revision,
-) -> Result<Request<Bytes>, DriverError> {
-    let value = HeaderValue::from_str(revision.as_str()).map_err(|error| {
-        let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
-        DriverError::new(operation, FailureClass::Permanent, problem).caused_by(error)
-    })?;
-    request.headers_mut().insert(IF_MATCH, value);
-    Ok(request)
+    rest::build(operation, Method::GET, url, Bytes::new())
 }
 
 fn send_updates(notify: Notify) -> &'static str {
@@ -308,36 +273,6 @@ fn send_updates(notify: Notify) -> &'static str {
         Notify::External => "externalOnly",
         Notify::All => "all",
     }
-}
-
-fn json_request(
-    operation: &'static str,
-    method: Method,
-    url: &Url,
-    body: String,
-) -> Result<Request<Bytes>, DriverError> {
-    let mut request = build(operation, method, url, Bytes::from(body))?;
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(request)
-}
-
-fn build(
-    operation: &'static str,
-    method: Method,
-    url: &Url,
-    body: Bytes,
-) -> Result<Request<Bytes>, DriverError> {
-    let request = Request::builder()
-        .method(method)
-        .uri(url.as_str())
-        .header(ACCEPT, HeaderValue::from_static("application/json"))
-        .body(body);
-    request.map_err(|error| unbuilt(operation).caused_by(error))
-}
-
-fn unbuilt(operation: &'static str) -> DriverError {
-    let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
-    DriverError::new(operation, FailureClass::Permanent, problem)
 }
 
 #[cfg(test)]

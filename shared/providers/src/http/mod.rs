@@ -13,6 +13,7 @@ mod failure;
 pub mod guard;
 mod inflate;
 pub mod redirect;
+pub(crate) mod rest;
 pub mod session;
 
 use std::sync::Arc;

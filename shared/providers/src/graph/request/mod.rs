@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Notify, Revision};
 use chrono::SecondsFormat;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
 use http::{Method, Request};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -18,7 +17,8 @@ use uuid::Uuid;
 
 use super::cursor::Window;
 use super::render::{Answer, Body, MARKER};
-use crate::driver::{DriverError, Problem, Watch, WatchRequest};
+use crate::driver::{DriverError, Watch, WatchRequest};
+use crate::http::rest;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -218,7 +218,7 @@ impl Api {
         (event, revision): (&str, &Revision),
     ) -> Result<Request<Bytes>, DriverError> {
         let url = self.url(operation, &["me", "calendars", calendar, "events", event])?;
-        conditional(operation, build(operation, Method::DELETE, &url, FORM, Bytes::new())?, revision)
+        conditional(operation, delete(operation, &url)?, revision)
     }
 
     /// `event: cancel`: deletes what its organizer calls off, and tells the guests why.
@@ -323,7 +323,7 @@ impl Api {
         watch: &Watch,
     ) -> Result<Request<Bytes>, DriverError> {
         let url = self.url(operation, &["subscriptions", &watch.id])?;
-        build(operation, Method::DELETE, &url, FORM, Bytes::new())
+        delete(operation, &url)
     }
 
     /// Whether an address is below the API's own.
@@ -342,17 +342,7 @@ impl Api {
     }
 
     fn url(&self, operation: &'static str, segments: &[&str]) -> Result<Url, DriverError> {
-        let invalid = || {
-            let problem = Problem::InvalidUrl { reason: "an id cannot be part of an address".to_owned() };
-            DriverError::new(operation, FailureClass::Permanent, problem)
-        };
-        // Such segments would be taken for steps up and down.
-        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
-            return Err(invalid());
-        }
-        let mut url = self.base.clone();
-        url.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().extend(segments);
-        Ok(url)
+        rest::below(&self.base, operation, segments)
     }
 }
 
@@ -377,7 +367,11 @@ fn rfc3339(at: Timestamp) -> Option<String> {
 }
 
 fn get(operation: &'static str, url: &Url, prefer: &str) -> Result<Request<Bytes>, DriverError> {
-    build(operation, Method::GET, url, prefer, Bytes::new())
+    preferring(operation, rest::build(operation, Method::GET, url, Bytes::new())?, prefer)
+}
+
+fn delete(operation: &'static str, url: &Url) -> Result<Request<Bytes>, DriverError> {
+    preferring(operation, rest::build(operation, Method::DELETE, url, Bytes::new())?, FORM)
 }
 
 fn send(
@@ -386,43 +380,26 @@ fn send(
     url: &Url,
     body: &impl Serialize,
 ) -> Result<Request<Bytes>, DriverError> {
-    // Texts and numbers cannot fail to be written.
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let mut request = build(operation, method, url, FORM, Bytes::from(body))?;
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    preferring(operation, rest::send(operation, method, url, body)?, FORM)
+}
+
+fn preferring(
+    operation: &'static str,
+    mut request: Request<Bytes>,
+    prefer: &str,
+) -> Result<Request<Bytes>, DriverError> {
+    let prefer = HeaderValue::from_str(prefer).map_err(|error| rest::unbuilt(operation).caused_by(error))?;
+    request.headers_mut().insert(PREFER, prefer);
     Ok(request)
 }
 
 /// The same request if the event has that revision still.
 fn conditional(
     operation: &'static str,
-    mut request: Request<Bytes>,
+    request: Request<Bytes>,
     revision: &Revision,
 ) -> Result<Request<Bytes>, DriverError> {
-    let tag = HeaderValue::from_str(&format!("W/\"{}\"", revision.as_str()));
-    request.headers_mut().insert(IF_MATCH, tag.map_err(|error| unbuilt(operation).caused_by(error))?);
-    Ok(request)
-}
-
-fn unbuilt(operation: &'static str) -> DriverError {
-    let problem = Problem::InvalidUrl { reason: "the request cannot be built".to_owned() };
-    DriverError::new(operation, FailureClass::Permanent, problem)
-}
-
-fn build(
-    operation: &'static str,
-    method: Method,
-    url: &Url,
-    prefer: &str,
-    body: Bytes,
-) -> Result<Request<Bytes>, DriverError> {
-    let request = Request::builder()
-        .method(method)
-        .uri(url.as_str())
-        .header(ACCEPT, HeaderValue::from_static("application/json"))
-        .header(PREFER, prefer)
-        .body(body);
-    request.map_err(|error| unbuilt(operation).caused_by(error))
+    rest::conditional(operation, request, &format!("W/\"{}\"", revision.as_str()))
 }
 
 #[cfg(test)]

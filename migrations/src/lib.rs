@@ -45,6 +45,7 @@ mod m20261121_182000_gate_writes;
 mod m20261121_183000_carry_messages;
 mod m20261121_184000_note_objects;
 mod m20261121_190000_name_causes;
+mod m20261121_200000_keep_settings;
 
 use std::error::Error;
 
@@ -99,6 +100,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_183000_carry_messages::Migration),
             Box::new(m20261121_184000_note_objects::Migration),
             Box::new(m20261121_190000_name_causes::Migration),
+            Box::new(m20261121_200000_keep_settings::Migration),
         ]
     }
 }

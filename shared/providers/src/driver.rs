@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::slice;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,9 +20,10 @@ use tokio::sync::mpsc;
 use url::Url;
 use uuid::Uuid;
 
-use crate::instances::detached;
+pub use crate::errand::Errand;
 use crate::limit::Scope;
 pub use crate::limit::{Payer, Urgency};
+use crate::marker::Marks;
 pub use crate::problem::Problem;
 
 /// Everything a driver needs to know of the account it works for.
@@ -43,6 +43,8 @@ pub struct Account {
     pub capabilities: Option<Capabilities>,
     /// Out of whose budgets it is asked.
     pub payer: Payer,
+    /// How what we make in it is marked.
+    pub marks: Marks,
 }
 
 /// Which calendar, as the provider knows it.
@@ -52,6 +54,15 @@ pub struct CalendarRef {
     pub provider_id: ProviderId,
     /// IANA name of the zone in which floating times without any better hint are read.
     pub time_zone: Option<String>,
+    /// What the driver said of it when it last looked ([`RemoteCalendar::setting`]); `None` when that is not known.
+    pub setting: Option<String>,
+}
+
+impl From<&RemoteCalendar> for CalendarRef {
+    fn from(remote: &RemoteCalendar) -> Self {
+        let (provider_id, time_zone) = (remote.provider_id.clone(), remote.time_zone.clone());
+        Self { provider_id, time_zone, setting: remote.setting.clone() }
+    }
 }
 
 /// Where a listing starts.
@@ -82,6 +93,8 @@ pub struct ChangePage {
     pub coverage: Coverage,
     /// Items with content, and deletions the provider named.
     pub changes: Vec<RemoteChange>,
+    /// What the page says of the calendar itself ([`RemoteCalendar::setting`]); `None` when it says nothing.
+    pub setting: Option<String>,
     /// How it goes on.
     pub next: Next,
 }
@@ -221,65 +234,6 @@ pub struct Agreed<'a> {
     pub raw: Option<&'a str>,
     /// Objects of their own behind overrides.
     pub instances: &'a BTreeMap<RecurrenceId, InstanceRef>,
-}
-
-/// One thing among several that are done together; each is about another event.
-#[derive(Debug, Clone, Copy)]
-pub enum Errand<'a> {
-    /// The object is read before it is written again: an earlier attempt may have been applied.
-    Look(&'a CalendarRef, &'a ProviderId),
-    /// The same of a series whose master is out of sight: the objects of its instances are read, because of the series
-    /// itself a provider only says that it is not there.
-    LookAtInstances(&'a CalendarRef, &'a ProviderId, Agreed<'a>),
-    /// It is written, as by [`Driver::write`].
-    Write(&'a CalendarRef, Write<'a>),
-}
-
-impl<'a> Errand<'a> {
-    /// In which calendar.
-    pub fn calendar(&self) -> &'a CalendarRef {
-        match self {
-            Self::Look(calendar, _) | Self::LookAtInstances(calendar, ..) | Self::Write(calendar, _) => {
-                calendar
-            }
-        }
-    }
-
-    /// Runs it by itself.
-    ///
-    /// # Errors
-    /// As [`Driver::read`] and [`Driver::write`], and [`FailureClass::Transient`] for what cannot be read.
-    pub(crate) async fn run<D: Driver + ?Sized>(&self, driver: &D) -> Result<Written, DriverError> {
-        match self {
-            Self::Write(calendar, write) => driver.write(calendar, write).await,
-            Self::Look(calendar, id) => match driver.read(calendar, slice::from_ref(*id)).await?.pop() {
-                // Under its own name by now, where it was asked for by ours.
-                Some(RemoteChange::Upsert(remote)) => Ok(Written::Held(remote)),
-                Some(RemoteChange::Removed { .. }) => Ok(Written::Gone),
-                _ => Err(unread()),
-            },
-            Self::LookAtInstances(calendar, id, held) => {
-                let ids: Vec<_> = held.instances.values().map(|object| object.provider_id.clone()).collect();
-                let mut found = Vec::with_capacity(ids.len());
-                for some in ids.chunks(driver.capabilities().read_batch.max(1)) {
-                    for change in driver.read(calendar, some).await? {
-                        match change {
-                            RemoteChange::Instance(instance) => found.push(*instance),
-                            RemoteChange::Removed { .. } => {}
-                            _ => return Err(unread()),
-                        }
-                    }
-                }
-                let event = detached(id, &held.event.uid, found);
-                Ok(event.map_or(Written::Gone, |event| Written::Held(Box::new(event))))
-            }
-        }
-    }
-}
-
-fn unread() -> DriverError {
-    let problem = Problem::UnreadableAnswer { reason: "the event cannot be read at present".to_owned() };
-    DriverError::new("read an event", FailureClass::Transient, problem)
 }
 
 /// What came of a write, or a look.

@@ -6,6 +6,7 @@
 
 pub mod caldav;
 pub mod driver;
+mod errand;
 pub mod feed;
 mod gather;
 pub mod google;

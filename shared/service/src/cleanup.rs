@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use calfleet_domain::model::{ConnectionId, EventId, OrganizationId, ProviderId, RemoteChange, Role};
 use calfleet_providers::driver::CalendarRef;
 use calfleet_providers::limit::Urgency;
-use calfleet_providers::marker::{self, Made};
+use calfleet_providers::marker::Made;
 use calfleet_store::Scope;
 use calfleet_store::apply::{self, Marked};
 use calfleet_store::calendars::{self, Calendar};
@@ -81,8 +81,11 @@ impl Service {
     ) -> Result<Vec<Marked>, WriteError> {
         let mut ours = Vec::new();
         let mut doubtful: Vec<(Marked, ProviderId)> = Vec::new();
+        let (settings, place) = (&connection.settings, CalendarRef::from(&calendar.remote));
+        let marks = self.drivers.marks(&settings.account);
         for one in page.into_iter().filter(|one| one.role != Role::Attendee) {
-            match marker::made(connection.settings.provider, &one.provider_id, &one.uid, &one.raw) {
+            let object = (&one.provider_id, &one.uid);
+            match marks.made(settings.provider, place.provider_id.as_str(), object, &one.raw) {
                 Made::ByUs => ours.push(one),
                 Made::IfFound(name) => doubtful.push((one, name)),
                 Made::ByOthers => {}
@@ -97,10 +100,6 @@ impl Service {
             Err(TokenError::Vault(error)) => return Err(OpenError::Vault(error).into()),
         }
         let driver = self.drivers.open_for(connection, Urgency::Interactive).await?;
-        let place = CalendarRef {
-            provider_id: calendar.remote.provider_id.clone(),
-            time_zone: calendar.remote.time_zone.clone(),
-        };
         let names: Vec<ProviderId> = doubtful.iter().map(|(_, name)| name.clone()).collect();
         for some in names.chunks(driver.capabilities().read_batch.max(1)) {
             let changes = driver.read(&place, some).await.map_err(OpenError::from)?;

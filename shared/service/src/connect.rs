@@ -120,6 +120,8 @@ impl Service {
                 account: None,
                 urgency: Urgency::Interactive,
             },
+            // nothing is made before the account is known
+            marks: self.drivers.marks(""),
         };
         let report = self.drivers.open_account(account.clone())?.probe().await?;
         account.url = report.url.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use calfleet_domain::model::{Authentication, ProviderKind};
 use calfleet_providers::driver::{Account, Driver, DriverError, Payer, Urgency};
+use calfleet_providers::marker::Marks;
 use calfleet_providers::registry::Registry;
 use calfleet_store::connections::Connection;
 use calfleet_store::vault::{self, KeyRing, SecretField, VaultError};
@@ -65,6 +66,11 @@ impl Drivers {
         &self.ring
     }
 
+    /// What marks the objects that we make in an account, by the provider's own name for it.
+    pub fn marks(&self, account: &str) -> Marks {
+        Marks::new(self.ring.marking(), account)
+    }
+
     /// A driver for an account that is not stored yet.
     ///
     /// # Errors
@@ -114,6 +120,7 @@ impl Drivers {
                 account: Some(settings.account.clone()),
                 urgency,
             },
+            marks: self.marks(&settings.account),
         })?)
     }
 

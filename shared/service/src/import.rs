@@ -225,6 +225,8 @@ impl Service {
             secret: Some(granted.access_token.clone()),
             capabilities: None,
             payer: Payer { organization: Some(organization_id), account: None, urgency: Urgency::Background },
+            // nothing is made before the account is known
+            marks: self.drivers.marks(""),
         };
         let driver = self.drivers.open_account(account)?;
         Ok((driver.probe().await?, driver.list_calendars().await?))

@@ -261,6 +261,7 @@ impl Service {
                 account: Some(identity.account.clone()),
                 urgency: Urgency::Interactive,
             },
+            marks: self.drivers.marks(&identity.account),
         };
         let driver = self.drivers.open_account(account)?;
         let mut report = driver.probe().await?;

@@ -159,6 +159,8 @@ pub struct SyncedCalendar {
     pub provider_id: ProviderId,
     /// Zone for floating times.
     pub time_zone: Option<String>,
+    /// What its driver keeps of it.
+    pub setting: Option<String>,
     /// How far it has come.
     pub sync: CalendarSync,
     /// Until when a watch that proved alive tells of its changes; `None` when none does.
@@ -178,7 +180,7 @@ pub async fn of_connection(tx: &Tx, connection: ConnectionId) -> Result<Vec<Sync
     const OPERATION: &str = "load the calendars of a connection";
     let organization = tx.organization(OPERATION)?;
     let sql = format!(
-        "SELECT c.provider_id, c.time_zone, {COLUMNS},
+        "SELECT c.provider_id, c.time_zone, c.setting, {COLUMNS},
             (SELECT max(w.expires_at) FROM watches w WHERE w.organization_id = s.organization_id
                 AND w.calendar_id = s.calendar_id AND w.verified_at IS NOT NULL AND w.doubted_at IS NULL)
                 AS watched_until
@@ -193,6 +195,7 @@ pub async fn of_connection(tx: &Tx, connection: ConnectionId) -> Result<Vec<Sync
             Ok(SyncedCalendar {
                 provider_id: ProviderId(row.get("provider_id")?),
                 time_zone: row.get("time_zone")?,
+                setting: row.get("setting")?,
                 sync: read(row)?,
                 watched_until: row.instant("watched_until")?,
             })

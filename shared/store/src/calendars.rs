@@ -49,7 +49,7 @@ pub struct ListingChanges {
 }
 
 const COLUMNS: &str = "id, connection_id, provider_id, name, description, color, time_zone, access, state,
-    is_selected, is_primary, position, created_at, updated_at";
+    is_selected, is_primary, setting, position, created_at, updated_at";
 
 /// Takes over what the provider listed: the whole list of a connection's calendars, in the provider's order. A
 /// provider id that is listed twice counts once. New calendars are selected, and due at once.
@@ -131,6 +131,17 @@ pub async fn set_state(
                WHERE organization_id = $1 AND id = $2 AND state <> $3";
     let values = values![tx.organization(operation)?, id, state.as_str(), now];
     Ok(tx.execute(operation, sql, values).await? > 0)
+}
+
+/// Keeps what a driver says of a calendar ([`RemoteCalendar::setting`]).
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep_setting(tx: &Tx, id: CalendarId, setting: &str) -> Result<(), StoreError> {
+    let operation = "keep a calendar's setting";
+    let sql = "UPDATE calendars SET setting = $3 WHERE organization_id = $1 AND id = $2";
+    let values = values![tx.organization(operation)?, id, setting];
+    tx.execute(operation, sql, values).await.map(drop)
 }
 
 /// Changes whether a calendar is synced; whether that was a change.
@@ -240,6 +251,7 @@ async fn write(tx: &Tx, calendars: &[Calendar]) -> Result<(), StoreError> {
         .column("state", calendars.iter().map(|calendar| calendar.state.as_str()))
         .column("is_selected", calendars.iter().map(|calendar| calendar.is_selected))
         .column("is_primary", remotes().map(|remote| remote.is_primary))
+        .column("setting", remotes().map(|remote| remote.setting.clone()))
         .column("position", calendars.iter().map(|calendar| calendar.position))
         .column("created_at", calendars.iter().map(|calendar| calendar.created_at))
         .column("updated_at", calendars.iter().map(|calendar| calendar.updated_at))
@@ -251,8 +263,8 @@ async fn write(tx: &Tx, calendars: &[Calendar]) -> Result<(), StoreError> {
             "ON CONFLICT (organization_id, connection_id, provider_id) DO UPDATE SET
                 name = excluded.name, description = excluded.description, color = excluded.color,
                 time_zone = excluded.time_zone, access = excluded.access, state = excluded.state,
-                is_primary = excluded.is_primary, position = excluded.position,
-                updated_at = excluded.updated_at",
+                is_primary = excluded.is_primary, setting = excluded.setting,
+                position = excluded.position, updated_at = excluded.updated_at",
         )
         .await?;
     Ok(())
@@ -274,6 +286,7 @@ fn read(row: &Row) -> Result<Calendar, StoreError> {
             time_zone: row.get("time_zone")?,
             access: row.named("access", Access::from_name)?,
             is_primary: row.get("is_primary")?,
+            setting: row.get("setting")?,
         },
         state: row.named("state", CalendarState::from_name)?,
         is_selected: row.get("is_selected")?,

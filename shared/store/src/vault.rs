@@ -10,8 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{hkdf, hmac};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{ConnectionId, OrganizationId};
 use secrecy::zeroize::Zeroize;
@@ -28,6 +30,7 @@ const NONCE_BYTES: usize = 12;
 pub struct KeyRing {
     current: String,
     keys: BTreeMap<String, RandomizedNonceKey>,
+    marking: Arc<[hmac::Key]>,
 }
 
 impl KeyRing {
@@ -40,21 +43,30 @@ impl KeyRing {
         keys: impl IntoIterator<Item = (String, [u8; 32])>,
     ) -> Result<Self, VaultError> {
         let current = current.into();
-        let mut ring = BTreeMap::new();
+        let (mut ring, mut marking) = (BTreeMap::new(), Vec::new());
         for (id, mut bytes) in keys {
             let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes);
+            let mark = marking_key(&bytes);
             bytes.zeroize();
+            // the current one first
+            marking.insert(if id == current { 0 } else { marking.len() }, mark?);
             ring.insert(id, key.map_err(|_| VaultError::Seal)?);
         }
         if !ring.contains_key(&current) {
             return Err(VaultError::UnknownKey { key_id: current });
         }
-        Ok(Self { current, keys: ring })
+        Ok(Self { current, keys: ring, marking: marking.into() })
     }
 
     /// The id of the key that seals.
     pub fn current(&self) -> &str {
         &self.current
+    }
+
+    /// Keys derived from those of the ring, the current one's first: they mark what we make at providers, so that it
+    /// is known again after the database was lost.
+    pub fn marking(&self) -> Arc<[hmac::Key]> {
+        Arc::clone(&self.marking)
     }
 
     fn key(&self, id: &str) -> Result<&RandomizedNonceKey, VaultError> {
@@ -85,12 +97,19 @@ impl KeyRing {
     }
 }
 
+/// The key that marks, derived from one that seals (RFC 5869).
+fn marking_key(bytes: &[u8]) -> Result<hmac::Key, VaultError> {
+    let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"calfleet").extract(bytes);
+    let expanded = extracted.expand(&[b"marks"], hmac::HMAC_SHA256);
+    expanded.map(hmac::Key::from).map_err(|_| VaultError::Seal)
+}
+
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing")
             .field("current", &self.current)
             .field("ids", &self.keys.keys().collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -194,10 +194,7 @@ impl RenewWatch {
         self.commit(tx, claim).await?;
 
         let asked = WatchRequest { id: id.0, url, secret, until };
-        let reference = CalendarRef {
-            provider_id: calendar.remote.provider_id.clone(),
-            time_zone: calendar.remote.time_zone.clone(),
-        };
+        let reference = CalendarRef::from(&calendar.remote);
         let answer = driver.watch(&reference, &asked, last.map(named).as_ref()).await;
 
         let watch = match answer {

@@ -125,9 +125,7 @@ impl Push<'_> {
                 all.push((place, None));
                 continue;
             };
-            let remote = &calendar.remote;
-            let at =
-                CalendarRef { provider_id: remote.provider_id.clone(), time_zone: remote.time_zone.clone() };
+            let at = CalendarRef::from(&calendar.remote);
             let raw = apply::payload(&tx, id).await?;
             let is_in_conflict = conflicts::is_open(&tx, id).await?;
             all.push((place, Some(Held { row, calendar, place: at, raw, is_in_conflict, listed_at })));

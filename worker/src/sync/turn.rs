@@ -12,7 +12,7 @@ use calfleet_store::calendar_sync::{CalendarSync, NextListing, Phase, SyncedCale
 use calfleet_store::events;
 use calfleet_store::history::Cause;
 use calfleet_store::listing::{self, ListingHash};
-use calfleet_store::{StoreError, Tx};
+use calfleet_store::{StoreError, Tx, calendars};
 
 use super::collect::{Asked, Listed};
 use super::commit::Along;
@@ -129,6 +129,7 @@ impl<'a> Turn<'a> {
             calendar: CalendarRef {
                 provider_id: calendar.provider_id.clone(),
                 time_zone: calendar.time_zone.clone(),
+                setting: calendar.setting.clone(),
             },
             watched_until: calendar.watched_until,
             fresh_before: state.fresh_at,
@@ -257,6 +258,7 @@ impl<'a> Turn<'a> {
     /// Applies what a page says and what it names.
     async fn take(&mut self, listed: Listed) -> Result<Taken<'a>, Stop> {
         let Listed { mut page, to_read, is_spilled, .. } = listed;
+        self.keep_setting(page.setting.take()).await?;
         page.changes = self.confirmed(page.changes, &to_read).await?;
         self.state.listing = page.listing;
         self.coverage = page.coverage;
@@ -285,6 +287,17 @@ impl<'a> Turn<'a> {
             Some(token) => self.take_and_go_on(page.changes, to_read, page.requested_at, token).await,
             None => self.take_last(page.changes, to_read, page.requested_at, pending_token).await,
         }
+    }
+
+    /// Keeps what a page says of the calendar itself, when that is new.
+    async fn keep_setting(&mut self, said: Option<String>) -> Result<(), Stop> {
+        if let Some(said) = said.filter(|said| self.calendar.setting.as_ref() != Some(said)) {
+            let tx = self.begin().await?;
+            calendars::keep_setting(&tx, self.key.calendar_id, &said).await?;
+            self.commit(tx).await?;
+            self.calendar.setting = Some(said);
+        }
+        Ok(())
     }
 
     /// Applies a page and what it names; the one after it is asked for meanwhile, unless this turn ends before.

@@ -21,6 +21,9 @@ pub struct RemoteCalendar {
     pub access: Access,
     /// Whether the provider calls it the account's main calendar.
     pub is_primary: bool,
+    /// What its driver would have to ask again before it writes, in the driver's own words; nobody else reads it.
+    /// `None` for drivers that ask nothing.
+    pub setting: Option<String>,
 }
 
 /// What a connection may do in a calendar.

@@ -25,6 +25,7 @@ use crate::driver::{
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
+use crate::marker::Marks;
 use crate::surroundings::Surroundings;
 
 /// One account at a CalDAV server.
@@ -36,6 +37,7 @@ pub struct CaldavDriver {
     services: Arc<dyn Services>,
     has_credentials: bool,
     username: Option<String>,
+    marks: Marks,
 }
 
 impl CaldavDriver {
@@ -58,6 +60,7 @@ impl CaldavDriver {
             services: surroundings.services.clone(),
             has_credentials: account.authentication != Authentication::None,
             username: account.username,
+            marks: account.marks,
         }
     }
 
@@ -155,6 +158,6 @@ impl Driver for CaldavDriver {
         let collection = self.collection("write an event", calendar)?;
         let zone = calendar.time_zone.as_deref().and_then(zone::iana);
         let reader = Reader { exchange: &self.exchange, collection: &collection, zone };
-        Writer { reader }.write(write).await
+        Writer { reader, calendar: calendar.provider_id.as_str(), marks: &self.marks }.write(write).await
     }
 }

@@ -71,6 +71,7 @@ impl Lister<'_> {
             requested_at,
             coverage: Coverage::Everything,
             changes: intake.into_removals(),
+            setting: None,
             next,
         })
     }
@@ -100,6 +101,7 @@ impl Lister<'_> {
                 requested_at,
                 coverage: Coverage::Everything,
                 changes: Vec::new(),
+                setting: None,
                 next,
             });
         }
@@ -123,6 +125,7 @@ impl Lister<'_> {
             requested_at,
             coverage: Coverage::Everything,
             changes: Vec::new(),
+            setting: None,
             next,
         })
     }

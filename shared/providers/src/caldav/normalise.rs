@@ -66,6 +66,7 @@ pub(super) fn calendar(response: &Response, base: &Url, home: &Url) -> Option<Fo
         time_zone: props.time_zone.as_deref().and_then(time_zone),
         access: access(props.privileges),
         is_primary: false,
+        setting: None,
     };
     let order = props.order.as_deref().and_then(|order| order.parse().ok());
     Some(Found { calendar, url, order, props: props.clone() })

@@ -13,10 +13,9 @@ use crate::driver::Agreed;
 use crate::marker;
 
 /// The text of a new object, which bears our mark.
-pub(super) fn new_object(event: &Event, now: Timestamp) -> String {
-    let uid = event.uid.as_str();
-    let named = format!("\r\nUID:{uid}\r\n");
-    ics::write(event, now).replace(&named, &format!("{named}{}:{uid}\r\n", marker::CALDAV))
+pub(super) fn new_object(event: &Event, mark: &str, now: Timestamp) -> String {
+    let named = format!("\r\nUID:{}\r\n", event.uid.as_str());
+    ics::write(event, now).replace(&named, &format!("{named}{}:{mark}\r\n", marker::CALDAV))
 }
 
 /// The text of an object that says `after` from now on.

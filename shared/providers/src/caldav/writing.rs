@@ -12,12 +12,15 @@ use super::render;
 use super::request::{self, Precondition};
 use crate::driver::{Agreed, Change, DriverError, Problem, Write, Written};
 use crate::http::session::Crossing;
+use crate::marker::Marks;
 
 const WRITE: Attempt = Attempt { operation: "write an event", action: "change events in this calendar" };
 
 /// Writes objects of one calendar.
 pub(super) struct Writer<'a> {
     pub(super) reader: Reader<'a>,
+    pub(super) calendar: &'a str,
+    pub(super) marks: &'a Marks,
 }
 
 /// How a write was answered.
@@ -40,7 +43,8 @@ impl Writer<'_> {
     }
 
     async fn create(&self, id: &ProviderId, event: &Event) -> Result<Written, DriverError> {
-        let text = render::new_object(event, self.reader.exchange.clock.now());
+        let mark = self.marks.of(self.calendar, event.uid.as_str());
+        let text = render::new_object(event, &mark, self.reader.exchange.clock.now());
         match self.send(id, Some(&text), &Precondition::Absent).await? {
             Answered::Stored(revision) => self.stored(id, revision, text).await,
             Answered::Gone => Ok(Written::Gone),

@@ -154,6 +154,7 @@ impl FeedDriver {
             time_zone: document.time_zone.as_deref().and_then(zone::iana).map(|zone| zone.name().to_owned()),
             access: Access::Read,
             is_primary: false,
+            setting: None,
         }
     }
 
@@ -240,6 +241,7 @@ impl Driver for FeedDriver {
             requested_at,
             coverage: Coverage::NotEnded,
             changes: Vec::new(),
+            setting: None,
             next: Next::Token(token),
         };
         match (self.fetch(last.as_ref().map(|(_, cursor)| cursor)).await?.0, last) {
@@ -259,6 +261,7 @@ impl Driver for FeedDriver {
                     requested_at,
                     coverage: Coverage::NotEnded,
                     changes,
+                    setting: None,
                     next: Next::Token(next),
                 })
             }

@@ -27,6 +27,7 @@ use crate::driver::{
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
+use crate::marker::Marks;
 use crate::surroundings::Surroundings;
 
 /// Events read by one call of [`Driver::read`].
@@ -47,6 +48,7 @@ pub struct GoogleDriver {
     api: Api,
     /// What this driver has learnt of calendars; single events do not say it.
     settings: Arc<Mutex<HashMap<ProviderId, Setting>>>,
+    marks: Marks,
 }
 
 /// Which event an item of a listing by time is.
@@ -80,6 +82,7 @@ impl GoogleDriver {
             },
             api: Api { base },
             settings: Arc::default(),
+            marks: account.marks,
         }
     }
 
@@ -91,6 +94,13 @@ impl GoogleDriver {
     fn known_setting(&self, calendar: &CalendarRef) -> Option<Setting> {
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.get(&calendar.provider_id).cloned()
+    }
+
+    /// The same, or what was kept of it: good enough to write, because Google refuses what is not allowed any more.
+    /// For reading it is not: less detail than there was must not be taken for an edit.
+    fn setting_to_write(&self, calendar: &CalendarRef) -> Option<Setting> {
+        let kept = || Setting::of_kept(calendar.setting.as_deref()?, calendar.time_zone.as_deref());
+        self.known_setting(calendar).or_else(kept)
     }
 
     fn reader<'d>(&'d self, calendar: &'d CalendarRef, setting: &'d Setting) -> Reader<'d> {
@@ -194,6 +204,7 @@ impl Driver for GoogleDriver {
         let list: wire::EventList<'_> = exchange::parse(CHANGES, &body)?;
         let setting = Setting::of_list(&list, calendar.time_zone.as_deref());
         self.remember(calendar, &setting);
+        let kept = normalise::kept(list.access_role.as_deref(), &list.default_reminders);
         let mut changes = Vec::with_capacity(list.items.len());
         for item in &list.items {
             let change = normalise::change(item.get(), &setting);
@@ -205,7 +216,7 @@ impl Driver for GoogleDriver {
             (None, None) => Next::NoToken,
         };
         let (listing, coverage) = (cursor.listing(), Coverage::Everything);
-        Ok(ChangePage { listing, requested_at, coverage, changes, next })
+        Ok(ChangePage { listing, requested_at, coverage, changes, setting: kept, next })
     }
 
     async fn list_within(
@@ -262,23 +273,28 @@ impl Driver for GoogleDriver {
     }
 
     async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
-        let setting = match self.known_setting(calendar) {
+        let setting = match self.setting_to_write(calendar) {
             Some(setting) => setting,
             None => self.look_at(calendar).await?,
         };
-        Writer { reader: self.reader(calendar, &setting) }.write(write).await
+        Writer { reader: self.reader(calendar, &setting), marks: &self.marks }.write(write).await
     }
 
     async fn together(&self, errands: &[Errand<'_>]) -> Vec<Result<Written, DriverError>> {
         for errand in errands {
-            if self.known_setting(errand.calendar()).is_none() {
+            let known = match errand {
+                Errand::Write(calendar, _) => self.setting_to_write(calendar),
+                _ => self.known_setting(errand.calendar()),
+            };
+            if known.is_none() {
                 // Asked once, not by each. One that is out of reach is the failure of its own errands.
                 drop(self.look_at(errand.calendar()).await);
             }
         }
         let gather = Arc::default();
         let exchange = self.exchange.gathering(&gather);
-        let gathering = Self { exchange, api: self.api.clone(), settings: Arc::clone(&self.settings) };
+        let (settings, marks) = (Arc::clone(&self.settings), self.marks.clone());
+        let gathering = Self { exchange, api: self.api.clone(), settings, marks };
         let carrier = Batches { exchange: &self.exchange, api: &self.api, attempt: WRITE };
         gather.run(&carrier, errands.iter().map(|errand| errand.run(&gathering).boxed()).collect()).await
     }

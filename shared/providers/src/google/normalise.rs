@@ -1,5 +1,6 @@
 //! From what Google says to our nouns: calendars, and events one by one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use calfleet_domain::ics::{self, Limits};
@@ -10,9 +11,19 @@ use calfleet_domain::model::{
 use calfleet_domain::reconcile::rekey;
 use calfleet_domain::recurrence::zone;
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 use super::fields::{self, Fault};
 use super::wire;
+
+/// What Google says of a calendar wherever it speaks of one, as it is kept for later.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept<'a> {
+    #[serde(borrow)]
+    access_role: Option<Cow<'a, str>>,
+    default_reminders: Cow<'a, [wire::Reminder]>,
+}
 
 /// What is known of the calendar that an event stands in.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +77,12 @@ impl Setting {
         Self::new(zone, list.access_role.as_deref(), &list.default_reminders)
     }
 
+    /// As was kept of it; `None` for what cannot be read.
+    pub(super) fn of_kept(text: &str, zone: Option<&str>) -> Option<Self> {
+        let kept: Kept<'_> = serde_json::from_str(text).ok()?;
+        Some(Self::new(zone, kept.access_role.as_deref(), &kept.default_reminders))
+    }
+
     /// As the account's list of calendars says.
     pub(super) fn of_entry(entry: &wire::CalendarEntry, zone: Option<&str>) -> Self {
         let zone = entry.time_zone.as_deref().or(zone);
@@ -84,6 +101,12 @@ impl Setting {
             DetailLevel::Full
         }
     }
+}
+
+/// What is kept of a calendar, by which [`Setting::of_kept`] knows it again.
+pub(super) fn kept(role: Option<&str>, reminders: &[wire::Reminder]) -> Option<String> {
+    let kept = Kept { access_role: role.map(Cow::from), default_reminders: Cow::from(reminders) };
+    serde_json::to_string(&kept).ok()
 }
 
 /// The calendar that an entry describes; `None` for one that is hidden, deleted or shows nothing.
@@ -105,6 +128,7 @@ pub(super) fn calendar(entry: &wire::CalendarEntry) -> Option<RemoteCalendar> {
             AccessRole::WriterWithoutPrivate | AccessRole::Writer => Access::Write,
         },
         is_primary: entry.primary,
+        setting: kept(entry.access_role.as_deref(), &entry.default_reminders),
     })
 }
 

@@ -3,7 +3,7 @@
 //! Items of listings stay raw until they are looked at one by one, so that one which cannot be read does not hide
 //! its neighbours, and so that each payload is kept verbatim.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// `Events`: one page of `events.list`.
@@ -149,7 +149,7 @@ pub(super) struct Reminders {
 }
 
 /// `EventReminder`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Reminder {
     /// Before the start.

@@ -17,6 +17,7 @@ use super::reading::Reader;
 use super::render::{self, Body, Unsayable};
 use crate::caldav::error::Attempt;
 use crate::driver::{Agreed, Change, DriverError, Problem, Write, Written};
+use crate::marker::Marks;
 
 /// What people are told was attempted.
 pub(super) const WRITE: Attempt =
@@ -25,6 +26,7 @@ pub(super) const WRITE: Attempt =
 /// Writes events of one calendar.
 pub(super) struct Writer<'d> {
     pub(super) reader: Reader<'d>,
+    pub(super) marks: &'d Marks,
 }
 
 /// Whom the provider may still mail about a write.
@@ -80,7 +82,8 @@ impl Writer<'_> {
     }
 
     async fn create(&self, id: &ProviderId, event: &Event, mail: &mut Mail) -> Result<Written, DriverError> {
-        let body = render::new_event(id, event, self.reader.setting).map_err(unsayable)?;
+        let mark = self.marks.of(self.reader.calendar, id.as_str());
+        let body = render::new_event((id, &mark), event, self.reader.setting).map_err(unsayable)?;
         let Reader { exchange, api, calendar, .. } = self.reader;
         let request = api.insert_event(WRITE.operation, calendar, &body, mail.take())?;
         let made = match exchange.ask(WRITE, request).await? {

@@ -27,6 +27,7 @@ use crate::driver::{
 };
 use crate::http::auth::Authenticator;
 use crate::http::session::Session;
+use crate::marker::Marks;
 use crate::naming;
 use crate::surroundings::Surroundings;
 
@@ -46,6 +47,7 @@ pub struct GraphDriver {
     api: Api,
     horizon: Horizon,
     learnt: Arc<Mutex<Learnt>>,
+    marks: Marks,
 }
 
 /// What a driver has learnt since it was opened; all of it can be asked again.
@@ -85,6 +87,7 @@ impl GraphDriver {
                 future: surroundings.endpoints.window_future,
             },
             learnt: Arc::default(),
+            marks: account.marks,
         }
     }
 
@@ -111,11 +114,19 @@ impl GraphDriver {
         self.learnt(|learnt| learnt.settings.get(&calendar.provider_id).cloned())
     }
 
+    /// The same, or what was kept of it: good enough to write, because Graph refuses what is not allowed any more.
+    /// For reading it is not: less detail than there was must not be taken for an edit.
+    fn setting_to_write(&self, calendar: &CalendarRef) -> Option<Setting> {
+        let kept = || Setting::of_kept(calendar.setting.as_deref()?, calendar.time_zone.as_deref());
+        self.known_setting(calendar).or_else(kept)
+    }
+
     fn reader<'d>(&'d self, calendar: &'d CalendarRef) -> Result<Reader<'d>, DriverError> {
         let cursor = GraphCursor::of(&Since::Beginning, self.exchange.clock.now(), self.horizon);
         let (exchange, api) = (&self.exchange, &self.api);
         let window = cursor.ok_or_else(expired)?.window;
-        Ok(Reader { exchange, api, calendar: calendar.provider_id.as_str(), window })
+        let (calendar, marks) = (calendar.provider_id.as_str(), &self.marks);
+        Ok(Reader { exchange, api, calendar, marks, window })
     }
 
     /// What events go by at Graph: those that go by a name of ours are looked for, once.
@@ -299,7 +310,7 @@ impl Driver for GraphDriver {
         });
         changes.extend(self.read(calendar, &to_read).await?);
         let (listing, coverage) = (cursor.listing, cursor.window.coverage());
-        Ok(ChangePage { listing, requested_at, coverage, changes, next })
+        Ok(ChangePage { listing, requested_at, coverage, changes, setting: None, next })
     }
 
     async fn list_within(
@@ -363,7 +374,7 @@ impl Driver for GraphDriver {
     }
 
     async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
-        let setting = match self.known_setting(calendar) {
+        let setting = match self.setting_to_write(calendar) {
             Some(setting) => setting,
             None => self.look_at(calendar).await?,
         };
@@ -373,7 +384,11 @@ impl Driver for GraphDriver {
 
     async fn together(&self, errands: &[Errand<'_>]) -> Vec<Result<Written, DriverError>> {
         for errand in errands {
-            if self.known_setting(errand.calendar()).is_none() {
+            let known = match errand {
+                Errand::Write(calendar, _) => self.setting_to_write(calendar),
+                _ => self.known_setting(errand.calendar()),
+            };
+            if known.is_none() {
                 // Asked once, not by each. One that is out of reach is the failure of its own errands.
                 drop(self.look_at(errand.calendar()).await);
             }
@@ -381,7 +396,8 @@ impl Driver for GraphDriver {
         let gather = Arc::default();
         let exchange = self.exchange.gathering(&gather);
         let (api, learnt) = (self.api.clone(), Arc::clone(&self.learnt));
-        let gathering = Self { exchange, api, horizon: self.horizon, learnt };
+        let (horizon, marks) = (self.horizon, self.marks.clone());
+        let gathering = Self { exchange, api, horizon, learnt, marks };
         let carrier = Batches { exchange: &self.exchange, api: &self.api, attempt: WRITE };
         gather.run(&carrier, errands.iter().map(|errand| errand.run(&gathering).boxed()).collect()).await
     }

@@ -20,6 +20,7 @@ use super::request::{Api, Form};
 use super::wire::{self, EventKind};
 use crate::caldav::error::Attempt;
 use crate::driver::{DriverError, Problem, Since};
+use crate::marker::Marks;
 
 /// Most parts of a batch ("JSON batching").
 pub(super) const BATCH: usize = 20;
@@ -35,6 +36,7 @@ pub(super) struct Reader<'d> {
     pub(super) exchange: &'d Exchange,
     pub(super) api: &'d Api,
     pub(super) calendar: &'d str,
+    pub(super) marks: &'d Marks,
     /// Inside of which instances are compared with their rule.
     pub(super) window: Window,
 }
@@ -149,16 +151,23 @@ impl Reader<'_> {
 
     /// The event that was made under that transaction id; `None` where there is none.
     pub(super) async fn made(&self, transaction: Uuid) -> Result<Option<ProviderId>, DriverError> {
-        let request = self.api.find_made(READ.operation, self.calendar, transaction)?;
-        let body = self.exchange.fetch(READ, request).await?;
-        let page: wire::EventPage<'_> = exchange::parse(READ, &body)?;
-        let events = page.value.iter().filter_map(|raw| serde_json::from_str::<wire::Event>(raw.get()).ok());
-        // A copy that a person made of it has our marker as well, and another transaction id or none.
+        // A copy that a person made of it has our mark as well, and another transaction id or none.
         let is_it = |event: &wire::Event| {
             let made = event.transaction_id.as_deref().and_then(|text| Uuid::try_parse(text).ok());
             made == Some(transaction) && !event.id.is_empty()
         };
-        Ok(events.into_iter().find(is_it).map(|event| ProviderId(event.id)))
+        let name = transaction.hyphenated().to_string();
+        for mark in self.marks.all(self.calendar, &name) {
+            let request = self.api.find_made(READ.operation, self.calendar, &mark)?;
+            let body = self.exchange.fetch(READ, request).await?;
+            let page: wire::EventPage<'_> = exchange::parse(READ, &body)?;
+            let mut events =
+                page.value.iter().filter_map(|raw| serde_json::from_str::<wire::Event>(raw.get()).ok());
+            if let Some(event) = events.find(is_it) {
+                return Ok(Some(ProviderId(event.id)));
+            }
+        }
+        Ok(None)
     }
 
     /// A series with its instances, where it does not say itself what departs from it.

@@ -102,7 +102,9 @@ impl Writer<'_> {
     }
 
     async fn create(&self, transaction: Uuid, event: &Event) -> Result<Written, DriverError> {
-        let mut body = render::new_event(transaction, event, self.setting).map_err(unsayable)?;
+        let name = transaction.hyphenated().to_string();
+        let mark = self.reader.marks.of(self.reader.calendar, &name);
+        let mut body = render::new_event((transaction, &mark), event, self.setting).map_err(unsayable)?;
         self.check_silence(&Body::new(), &body)?;
         // Guests would be mailed about each of the instances that depart from the series afterwards.
         let bare = series_of(event).filter(|series| departs(series)).map(without_guests);

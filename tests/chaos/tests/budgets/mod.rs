@@ -17,6 +17,7 @@ use calfleet_domain::model::{Authentication, OrganizationId, ProviderKind};
 use calfleet_harness::{Ending, Redis};
 use calfleet_providers::driver::{Account, DriverError, Payer, Problem, Urgency};
 use calfleet_providers::limit::{Budgets, FleetSettings, Limits, Meter, ProviderLimits, Quota, Scope};
+use calfleet_providers::marker::Marks;
 use calfleet_runtime::clock::SystemRng;
 use reqwest::Method;
 use url::Url;
@@ -85,6 +86,7 @@ fn account(name: &str, organization: u128, urgency: Urgency) -> Account {
             account: Some(name.to_owned()),
             urgency,
         },
+        marks: Marks::new(Arc::default(), ""),
     }
 }
 

@@ -10,6 +10,7 @@ use calfleet_harness::Redis;
 use calfleet_providers::driver::{Account, Payer, Problem, Urgency};
 use calfleet_providers::http::HttpSettings;
 use calfleet_providers::limit::{Budgets, Limits, Meter, Pass, ProviderLimits, Scope};
+use calfleet_providers::marker::Marks;
 use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use calfleet_runtime::clock::SystemRng;
@@ -205,6 +206,7 @@ async fn a_blocked_account_is_not_asked_at_all_and_its_neighbour_is() {
             secret: Some(access.secret.into()),
             capabilities: None,
             payer: Payer::default(),
+            marks: Marks::new(Arc::default(), ""),
         };
         let registry = registry.clone();
         move || registry.open(account.clone()).unwrap()

@@ -18,8 +18,11 @@ pub(super) struct Mirror {
 
 impl Mirror {
     pub(super) fn of(calendar: &RemoteCalendar) -> Self {
-        let calendar =
-            CalendarRef { provider_id: calendar.provider_id.clone(), time_zone: calendar.time_zone.clone() };
+        let calendar = CalendarRef {
+            provider_id: calendar.provider_id.clone(),
+            time_zone: calendar.time_zone.clone(),
+            setting: None,
+        };
         Self { calendar, cursor: None, objects: BTreeMap::new(), unreadable: BTreeMap::new(), pages: 0 }
     }
 

@@ -21,9 +21,11 @@ use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::model::{Authentication, ProviderKind};
 use calfleet_providers::driver::{Account, Driver, DriverError};
 use calfleet_providers::http::HttpSettings;
+use calfleet_providers::marker::Marks;
 use calfleet_providers::registry::Registry;
 use calfleet_providers::surroundings::Endpoints;
 use calfleet_sandbox::{AccountAccess, Sandbox, SandboxClock, SandboxOptions};
+use calfleet_store::vault::KeyRing;
 
 /// 2026-03-02 09:00:00 UTC.
 const NOW: i64 = 1_772_442_000_000;
@@ -73,6 +75,12 @@ async fn sandbox() -> Sandbox {
     Sandbox::start(SandboxOptions { clock, ..SandboxOptions::default() }).await.unwrap()
 }
 
+/// What marks the objects of the one account.
+pub(crate) fn marks() -> Marks {
+    let ring = KeyRing::new("a", [("a".to_owned(), [7; 32])]).unwrap();
+    Marks::new(ring.marking(), "ada")
+}
+
 fn account(access: &AccountAccess) -> Account {
     Account {
         provider: ProviderKind::Caldav,
@@ -82,6 +90,7 @@ fn account(access: &AccountAccess) -> Account {
         secret: Some(access.secret.clone().into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     }
 }
 
@@ -94,6 +103,7 @@ fn feed(url: &str) -> Account {
         secret: None,
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     }
 }
 

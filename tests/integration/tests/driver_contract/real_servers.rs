@@ -9,7 +9,7 @@ use calfleet_providers::http::HttpSettings;
 use url::Url;
 
 use super::mirror::Mirror;
-use super::{connect, registry, settings};
+use super::{connect, marks, registry, settings};
 
 fn event(number: usize, title: &str) -> (String, String) {
     let (day, hour) = (1 + number % 28, number % 24);
@@ -37,6 +37,7 @@ async fn mirrors(server: DavServer) {
         secret: Some(server.password().to_owned().into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     };
     let (stored, driver) = connect(&registry, typed).await.unwrap();
     let calendars = driver.list_calendars().await.unwrap();

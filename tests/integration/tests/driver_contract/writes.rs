@@ -15,7 +15,7 @@ use calfleet_providers::naming;
 use calfleet_sandbox::{AccountSpec, CalendarSpec, Profile};
 use uuid::Uuid;
 
-use super::{account, connect, registry, sandbox, settings};
+use super::{account, connect, marks, registry, sandbox, settings};
 
 fn event(names: &naming::Names, title: &str) -> Event {
     let at = |hour: u32| {
@@ -141,7 +141,10 @@ async fn every_server_takes_a_write_once_and_over_nothing_unseen() {
         let (_, driver) = connect(&registry, typed).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let calendars = driver.list_calendars().await.unwrap();
         let provider_id = calendars[0].provider_id.clone();
-        let desk = Desk { driver: driver.as_ref(), calendar: CalendarRef { provider_id, time_zone: None } };
+        let desk = Desk {
+            driver: driver.as_ref(),
+            calendar: CalendarRef { provider_id, time_zone: None, setting: None },
+        };
 
         is_written_to(&name, &desk, |object, text| {
             sandbox.put("ada", "work", object, text).unwrap();
@@ -164,13 +167,14 @@ async fn a_real_server(name: &str, server: DavServer) {
         secret: Some(server.password().to_owned().into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     };
     let (_, driver) = connect(&registry, typed).await.unwrap();
     let calendars = driver.list_calendars().await.unwrap();
     let found = calendars.iter().find(|found| work.ends_with(found.provider_id.as_str())).unwrap();
     let desk = Desk {
         driver: driver.as_ref(),
-        calendar: CalendarRef { provider_id: found.provider_id.clone(), time_zone: None },
+        calendar: CalendarRef { provider_id: found.provider_id.clone(), time_zone: None, setting: None },
     };
 
     is_written_to(name, &desk, |object, text| server.put(&work, object, text)).await;

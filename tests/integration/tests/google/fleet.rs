@@ -52,6 +52,7 @@ pub(crate) struct Fleet<'a> {
     pub(crate) database: &'a TestStore,
     pub(crate) sandbox: Sandbox,
     pub(crate) service: Service,
+    accounts: Arc<Registry>,
     provider: ProviderKind,
     /// What a person is asked for.
     access: SignInAccess,
@@ -61,6 +62,11 @@ pub(crate) struct Fleet<'a> {
     pub(crate) organization: OrganizationId,
     clock: Arc<HandClock>,
     rng: Arc<Counting>,
+}
+
+fn drivers(database: &TestStore, accounts: Arc<Registry>) -> Drivers {
+    let ring = KeyRing::new("a", [("a".to_owned(), [7_u8; 32])]).unwrap();
+    Drivers::new(database.store.clone(), Arc::new(ring), accounts)
 }
 
 impl<'a> Fleet<'a> {
@@ -112,10 +118,10 @@ impl<'a> Fleet<'a> {
         let http = HttpClient::new(settings(&[sandbox.address().port()])).unwrap();
         let registry =
             Registry::with_client(http.clone(), Arc::new(DnsServices), endpoints, clock.clone(), rng.clone());
-        let ring = Arc::new(KeyRing::new("a", [("a".to_owned(), [7_u8; 32])]).unwrap());
+        let accounts = Arc::new(registry);
         let service = Service {
             store: database.store.clone(),
-            drivers: Drivers::new(database.store.clone(), ring, Arc::new(registry)),
+            drivers: drivers(database, accounts.clone()),
             sign_in: Arc::new(SignIn {
                 clients: OauthClients::default().with(OauthClient::new(client, http)),
                 return_urls: vec![Url::parse("https://app.example.com/calendar").unwrap()],
@@ -127,7 +133,14 @@ impl<'a> Fleet<'a> {
         };
         let organization = database.here;
         let access = SignInAccess::Read;
-        Self { database, sandbox, service, provider, access, scopes, organization, clock, rng }
+        Self { database, sandbox, service, accounts, provider, access, scopes, organization, clock, rng }
+    }
+
+    /// The same deployment after it lost its database: another one, with nothing in it.
+    pub(crate) fn with_lost_database(self, database: &'a TestStore) -> Self {
+        let drivers = drivers(database, self.accounts.clone());
+        let service = Service { store: database.store.clone(), drivers, ..self.service };
+        Self { database, service, organization: database.here, ..self }
     }
 
     pub(crate) fn google(&self) -> GoogleControl {

@@ -22,6 +22,7 @@ on_both_databases![
     an_invitation_is_answered_and_nothing_else_is_sent,
     what_google_cannot_say_is_refused_before_anything_is_stored,
     an_account_connected_for_reading_refuses_writes_with_the_way_out,
+    a_push_goes_by_what_the_last_sync_said_of_the_calendar,
 ];
 
 pub(super) async fn open(database: &TestStore) -> Desk<'_> {
@@ -207,4 +208,24 @@ async fn an_account_connected_for_reading_refuses_writes_with_the_way_out(databa
         "{refused:?}"
     );
     assert!(desk.is_settled().await);
+}
+
+/// Reminders that are the calendar's own are said so; another push does not ask which those are.
+async fn a_push_goes_by_what_the_last_sync_said_of_the_calendar(database: &TestStore) {
+    let desk = open(database).await;
+    let reminders = json!({ "defaultReminders": [{ "method": "popup", "minutes": 25 }] });
+    let path = format!("users/me/calendarList/{ADA}");
+    assert_eq!(desk.fleet.google().call(ADA, "PATCH", &path, &reminders).0, 200);
+    desk.fleet.sync(desk.connection).await;
+    let log = desk.fleet.sandbox.log();
+    log.clear();
+
+    let mut input = review();
+    input["reminders"] = json!([{ "before_start": 25 * 60 }]);
+    let id = desk.create(input, Notify::None).await.unwrap().event_id;
+    desk.push().await;
+
+    assert_eq!(log.entries().len(), 1, "the create alone");
+    assert_eq!(remote(&desk, id).await.unwrap()["reminders"], json!({ "useDefault": true }));
+    is_in_step(&desk, id).await;
 }

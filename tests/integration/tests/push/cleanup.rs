@@ -1,16 +1,16 @@
-//! Taking back what we wrote: exactly that, whoever copied or was invited to it.
+//! Taking back what we wrote, with nothing left of our own database: exactly that, whoever copied, marked or sent
+//! something like it.
 
-use calfleet_domain::model::Notify;
-use calfleet_sandbox::GoogleAccountSpec;
-use calfleet_service::Actor;
+use calfleet_domain::model::{Notify, ProviderKind};
+use calfleet_sandbox::{CalendarSpec, GoogleAccountSpec};
 use calfleet_service::write::{Mode, Terms};
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::office::{Office, text};
 use crate::databases::{TestStore, on_both_databases};
 use crate::google::desk::Desk;
-use crate::google::fleet::{ADA, Fleet};
-use crate::microsoft::{Outlook, start_writing};
+use crate::google::fleet::ADA;
+use crate::microsoft::Outlook;
 
 on_both_databases![
     events_made_here_leave_a_caldav_server_and_no_others,
@@ -18,27 +18,33 @@ on_both_databases![
     events_made_here_leave_microsoft_and_no_others,
 ];
 
-fn input(title: &str) -> Value {
-    json!({
-        "title": title, "time_zone": "Europe/Paris",
-        "start": "2026-10-05T10:00:00", "end": "2026-10-05T11:00:00",
-    })
-}
+const BOB: &str = "bob@example.com";
+/// The property that our mark stands in at Microsoft.
+const MARK: &str = "String {8d1f6f0b-6f7c-4a53-9c0e-5c1a8b0c5d27} Name calfleet";
 
-/// Three events made here, of which one recurs.
-async fn make(desk: &Desk<'_>) {
+/// An account with three events made here, of which one recurs.
+async fn office(database: &TestStore, provider: ProviderKind) -> Office<'_> {
+    let office = Office::open(database, provider).await;
     for title in ["One", "Two", "Three"] {
-        let mut event = input(title);
+        let mut event = json!({
+            "title": title, "time_zone": "Europe/Paris",
+            "start": "2026-10-05T10:00:00", "end": "2026-10-05T11:00:00",
+        });
         if title == "Three" {
             event["recurrence"] = json!(["RRULE:FREQ=WEEKLY;COUNT=4"]);
         }
-        desk.create(event, Notify::None).await.unwrap();
+        office.desk.create(event, Notify::None).await.unwrap();
     }
-    desk.push().await;
+    office.desk.push().await;
+    office
 }
 
-/// Looks, deletes, and looks again.
-async fn clean(desk: &Desk<'_>) {
+/// Loses the database; then looks, deletes, and looks again.
+async fn clean(office: Office<'_>, left: &[&str]) {
+    let database = TestStore::sqlite().await.unwrap();
+    let office = office.with_lost_database(&database).await;
+    office.fleet().sandbox.clear_mails();
+    let desk: &Desk<'_> = &office.desk;
     let terms = desk.terms(Notify::None);
     let dry = Terms { mode: Mode::Explain, ..desk.terms(Notify::None) };
     let service = &desk.fleet.service;
@@ -50,71 +56,75 @@ async fn clean(desk: &Desk<'_>) {
     desk.push().await;
     assert!(desk.is_settled().await);
     assert_eq!(service.clean_up(desk.connection, &terms).await.unwrap(), []);
-    assert_eq!(desk.fleet.sandbox.mails().len(), 0);
+    assert_eq!(office.fleet().sandbox.mails().len(), 0);
+    assert_eq!(office.titles(), left);
 }
 
 async fn events_made_here_leave_a_caldav_server_and_no_others(database: &TestStore) {
-    let world = World::start(database).await;
-    world.create("Ours").await;
-    world.push().await;
-    let ours = world.resources().remove(0);
-    let id = ours.body.lines().find_map(|line| line.strip_prefix("UID:")).unwrap().to_owned();
-    // a copy that a client made bears our mark and a UID of its own
-    let copy = ours.body.replace(&format!("\r\nUID:{id}"), "\r\nUID:copy@example.com");
-    world.put("copy.ics", &copy);
-    world.sync().await;
-    let terms = Terms { notify: Notify::None, ..Terms::of_person(database.here, Actor::operator()) };
+    let office = office(database, ProviderKind::Caldav).await;
+    let sandbox = &office.fleet().sandbox;
+    let ours = sandbox.resources("ada", "work").unwrap().remove(0).body;
+    let (before, after) = ours.split_once("\r\nSUMMARY:").unwrap();
+    let (_, after) = after.split_once("\r\n").unwrap();
+    let renamed = |title: &str| format!("{before}\r\nSUMMARY:{title}\r\n{after}");
+    let uid = ours.lines().find_map(|line| line.strip_prefix("UID:")).unwrap();
+    let with_uid =
+        |text: &str, new: &str| text.replace(&format!("\r\nUID:{uid}\r\n"), &format!("\r\nUID:{new}\r\n"));
+    let copy = with_uid(&renamed("Copy"), "copy@example.com");
+    sandbox.put("ada", "work", "copy.ics", &copy).unwrap();
+    let mark = ours.lines().find_map(|line| line.strip_prefix("X-CALFLEET-MARK:")).unwrap();
+    let forged = with_uid(&renamed("Forged").replace(mark, "forged@example.com"), "forged@example.com");
+    sandbox.put("ada", "work", "forged.ics", &forged).unwrap();
+    // the whole object, in a calendar where we never put it
+    sandbox.create_calendar("ada", CalendarSpec::new("home")).unwrap();
+    sandbox.put("ada", "home", "same.ics", &ours).unwrap();
+    let sandbox = sandbox.control();
 
-    let cleaned = world.service.clean_up(world.connection, &terms).await.unwrap();
-    world.push().await;
+    clean(office, &["Copy", "Forged"]).await;
 
-    assert_eq!(cleaned.iter().map(|one| one.outcome).collect::<Vec<_>>(), ["deleted"], "{}", ours.body);
-    let left: Vec<String> = world.resources().into_iter().map(|resource| resource.name).collect();
-    assert_eq!(left, ["copy.ics"]);
+    assert_eq!(sandbox.resources("ada", "home").unwrap().len(), 1);
 }
 
 async fn events_made_here_leave_google_and_no_others(database: &TestStore) {
-    let desk = Desk::over(Fleet::start_writing(database).await).await;
-    make(&desk).await;
-    let google = desk.fleet.google();
-    google.create_account(GoogleAccountSpec::new("bob@example.com")).unwrap();
-    let call = |who: &str, method: &str, path: &str, body: &Value| google.call(who, method, path, body).1;
-    let events = call(ADA, "GET", &format!("calendars/{ADA}/events"), &Value::Null);
-    let mark = events["items"][0]["extendedProperties"].clone();
-    assert!(mark.is_object(), "{events}");
-    let times = json!({ "dateTime": "2026-10-07T10:00:00Z" });
-    let copy = json!({ "summary": "Copy", "start": times, "end": times, "extendedProperties": mark });
-    call(ADA, "POST", &format!("calendars/{ADA}/events"), &copy);
-    let invitation =
-        json!({ "summary": "Theirs", "start": times, "end": times, "attendees": [{ "email": ADA }] });
-    call("bob@example.com", "POST", "calendars/bob@example.com/events", &invitation);
-    desk.fleet.sandbox.clear_mails();
-    desk.fleet.sync(desk.connection).await;
+    let office = office(database, ProviderKind::Google).await;
+    let google = office.fleet().google();
+    google.create_account(GoogleAccountSpec::new(BOB)).unwrap();
+    let call = |who: &str, method: &str, body: &Value| {
+        let (status, answer) = google.call(who, method, &format!("calendars/{who}/events"), body);
+        assert!((200..300).contains(&status), "{answer}");
+        answer
+    };
+    let ours = call(ADA, "GET", &Value::Null)["items"][0].clone();
+    let mark = ours["extendedProperties"].clone();
+    assert!(mark.is_object(), "{ours}");
+    let at = json!({ "dateTime": "2026-10-07T10:00:00Z" });
+    call(ADA, "POST", &json!({ "summary": "Copy", "start": at, "end": at, "extendedProperties": mark }));
+    let own = json!({ "private": { "calfleet": "forged0001" } });
+    let forged = json!({ "id": "forged0001", "summary": "Forged", "start": at, "end": at,
+        "extendedProperties": own });
+    call(ADA, "POST", &forged);
+    let guests = json!([{ "email": ADA }]);
+    call(BOB, "POST", &json!({ "summary": "Theirs", "start": at, "end": at, "attendees": guests }));
 
-    clean(&desk).await;
-
-    let left = call(ADA, "GET", &format!("calendars/{ADA}/events"), &Value::Null);
-    let mut left: Vec<&str> =
-        left["items"].as_array().unwrap().iter().filter_map(|item| item["summary"].as_str()).collect();
-    left.sort_unstable();
-    assert_eq!(left, ["Copy", "Theirs"]);
+    clean(office, &["Copy", "Forged", "Theirs"]).await;
 }
 
 async fn events_made_here_leave_microsoft_and_no_others(database: &TestStore) {
-    let desk = Desk::over(start_writing(database).await).await;
-    make(&desk).await;
-    let outlook = Outlook::of(&desk.fleet);
-    let time = json!({ "dateTime": "2026-10-07T10:00:00", "timeZone": "UTC" });
+    let office = office(database, ProviderKind::Microsoft).await;
+    let outlook = Outlook::of(office.fleet());
+    let at = json!({ "dateTime": "2026-10-07T10:00:00", "timeZone": "UTC" });
+    let name = |number: usize| format!("0191f0a0-0000-7000-8000-00000000000{number}");
     // another application's, which names its requests as we do
-    let other = json!({ "subject": "Other", "start": time, "end": time,
-        "transactionId": "0191f0a0-0000-7000-8000-000000000001" });
-    outlook.call("POST", "me/events", &other);
-    desk.fleet.sync(desk.connection).await;
+    let other = json!({ "subject": "Other", "start": at, "end": at, "transactionId": name(1) });
+    let other = outlook.call("POST", "me/events", &other);
+    assert_eq!(text(&other["subject"]), "Other");
+    let property = json!([{ "id": MARK, "value": name(2) }]);
+    outlook.call(
+        "POST",
+        "me/events",
+        &json!({ "subject": "Forged", "start": at, "end": at,
+        "transactionId": name(2), "singleValueExtendedProperties": property }),
+    );
 
-    clean(&desk).await;
-
-    let calendar = desk.fleet.sandbox.microsoft().default_calendar(ADA).unwrap();
-    let left = desk.fleet.sandbox.microsoft().events(&calendar).unwrap();
-    let left: Vec<&str> = left.iter().filter_map(|event| event["subject"].as_str()).collect();
-    assert_eq!(left, ["Other"]);
+    clean(office, &["Forged", "Other"]).await;
 }

@@ -35,9 +35,24 @@ impl<'a> Office<'a> {
         let desk = match provider {
             ProviderKind::Microsoft => Desk::over(start_writing(database).await).await,
             ProviderKind::Google => Desk::over(Fleet::start_writing(database).await).await,
-            _ => over_caldav(Fleet::start(database).await).await,
+            _ => {
+                let fleet = Fleet::start(database).await;
+                let spec = AccountSpec::new(USER, "secret").calendar(CalendarSpec::new(WORK));
+                fleet.sandbox.create_account(spec).unwrap();
+                over_caldav(fleet).await
+            }
         };
         Self { desk, provider }
+    }
+
+    /// The same account, connected to the same deployment after it lost its database.
+    pub(super) async fn with_lost_database(self, database: &'a TestStore) -> Self {
+        let fleet = self.desk.fleet.with_lost_database(database);
+        let desk = match self.provider {
+            ProviderKind::Caldav => over_caldav(fleet).await,
+            _ => Desk::over(fleet).await,
+        };
+        Self { desk, ..self }
     }
 
     pub(super) fn fleet(&self) -> &Fleet<'a> {
@@ -168,8 +183,7 @@ impl<'a> Office<'a> {
 }
 
 async fn over_caldav(fleet: Fleet<'_>) -> Desk<'_> {
-    let spec = AccountSpec::new(USER, "secret").calendar(CalendarSpec::new(WORK));
-    let access = fleet.sandbox.create_account(spec).unwrap();
+    let access = fleet.sandbox.accounts().remove(0);
     let request = ConnectRequest {
         organization_id: fleet.organization,
         user_id: None,

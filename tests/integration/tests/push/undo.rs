@@ -44,7 +44,7 @@ const OF_A_COPY: [&str; 15] = [
     "createdDateTime",
     "transactionId", // Microsoft
     "UID",           // CalDAV
-    "X-CALFLEET-UID",
+    "X-CALFLEET-MARK",
 ];
 
 /// All that the provider holds, without what it says anew.

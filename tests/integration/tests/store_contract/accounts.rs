@@ -157,6 +157,7 @@ fn calendar(name: &str) -> RemoteCalendar {
         time_zone: Some("Europe/Berlin".to_owned()),
         access: Access::Write,
         is_primary: name == "work",
+        setting: Some(format!("what the driver says of {name}")),
     }
 }
 

@@ -12,7 +12,7 @@ use calfleet_providers::surroundings::Endpoints;
 use calfleet_service::drivers::OpenAccount;
 
 use super::world::{Backend, World};
-use crate::driver_contract::{connect, settings};
+use crate::driver_contract::{connect, marks, settings};
 
 /// Opens one account, whatever is stored.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ async fn imports_and_follows(server: DavServer, on: Backend) {
         secret: Some(server.password().to_owned().into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     };
     let (account, _) = connect(&registry, typed).await.unwrap();
     world.accounts = Arc::new(OneAccount { registry, account });

@@ -297,13 +297,8 @@ impl State {
             named.clear();
         }
         let mut answer = self.answer(calendar, &named);
-        answer.page = Some(ChangePage {
-            listing,
-            requested_at,
-            coverage: self.covered(),
-            changes: std::mem::take(&mut answer.changes),
-            next,
-        });
+        let (coverage, changes) = (self.covered(), std::mem::take(&mut answer.changes));
+        answer.page = Some(ChangePage { listing, requested_at, coverage, changes, setting: None, next });
         if fault == Some(Fault::BreaksOff) {
             answer.members.truncate(answer.members.len() / 2);
             answer.page = None;
@@ -335,7 +330,7 @@ impl State {
         } else {
             Next::Page("1 0 0 0".to_owned())
         };
-        Some(ChangePage { listing, requested_at, coverage: self.coverage, changes, next })
+        Some(ChangePage { listing, requested_at, coverage: self.coverage, changes, setting: None, next })
     }
 
     /// What a listing tells about, in the way of the habit.
@@ -407,6 +402,7 @@ impl Driver for Server {
             time_zone: None,
             access: Access::Write,
             is_primary: false,
+            setting: None,
         };
         let mut state = self.state();
         if let Some(Fault::Fails(class, problem)) = state.calendar_faults.pop_front() {

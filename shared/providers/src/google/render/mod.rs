@@ -90,8 +90,12 @@ pub(super) fn check(before: Option<&Event>, after: &Event) -> Result<(), Unsayab
     }
 }
 
-/// A new event under a name of ours: the single event, or the master with all exclusions.
-pub(super) fn new_event(id: &ProviderId, event: &Event, setting: &Setting) -> Result<Body, Unsayable> {
+/// A new event under a name of ours, with our mark: the single event, or the master with all exclusions.
+pub(super) fn new_event(
+    (id, mark): (&ProviderId, &str),
+    event: &Event,
+    setting: &Setting,
+) -> Result<Body, Unsayable> {
     let (fields, series) = match &event.body {
         model::Body::Single(fields) => (fields, None),
         model::Body::Series(series) => {
@@ -105,7 +109,7 @@ pub(super) fn new_event(id: &ProviderId, event: &Event, setting: &Setting) -> Re
         body.insert("recurrence".to_owned(), Value::Array(lines));
     }
     body.insert("id".to_owned(), json!(id.as_str()));
-    body.insert("extendedProperties".to_owned(), json!({ "private": { marker::GOOGLE: id.as_str() } }));
+    body.insert("extendedProperties".to_owned(), json!({ "private": { marker::GOOGLE: mark } }));
     let empty = Fields::new(fields.start.clone(), fields.end.clone());
     conference::say((&empty, fields), &Body::new(), (id, None), &mut body);
     Ok(body)

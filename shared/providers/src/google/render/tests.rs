@@ -36,10 +36,10 @@ fn object_patch(before: Fields, after: Fields, raw: &Value) -> Result<Body, Unsa
 
 #[test]
 fn a_new_event_bears_its_marker_and_nothing_that_it_does_not_say() {
-    let made = new_event(&ProviderId("abc01".to_owned()), &single(day()), &setting()).unwrap();
+    let made = new_event((&ProviderId("abc01".to_owned()), "m"), &single(day()), &setting()).unwrap();
 
     let expected = json!({ "id": "abc01", "start": { "date": "2026-03-16" }, "end": { "date": "2026-03-17" },
-        "extendedProperties": { "private": { "calfleet": "abc01" } },
+        "extendedProperties": { "private": { "calfleet": "m" } },
         "reminders": { "useDefault": false, "overrides": [] } });
     assert_eq!(Value::Object(made), expected);
 }

@@ -12,6 +12,7 @@ use calfleet_domain::recurrence::expand::id_of;
 use calfleet_domain::recurrence::{Budget, expand, zone};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 use super::cursor::Window;
 use super::wire::EventKind;
@@ -20,9 +21,10 @@ use crate::driver::Coverage;
 use crate::naming;
 
 /// What is known of the calendar that an event stands in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Setting {
     /// Its own zone.
+    #[serde(skip)]
     pub(super) zone: Option<Tz>,
     /// The address of whom it belongs to, lower case.
     pub(super) owner: Option<String>,
@@ -43,6 +45,12 @@ impl Setting {
             hides_private: calendar.can_view_private_items == Some(false),
             ..Self::unseen(zone)
         }
+    }
+
+    /// As was kept of it; `None` for what cannot be read.
+    pub(super) fn of_kept(text: &str, zone: Option<&str>) -> Option<Self> {
+        let kept: Self = serde_json::from_str(text).ok()?;
+        Some(Self { zone: zone.and_then(zone::iana), ..kept })
     }
 
     /// How much Graph was allowed to show of an event.
@@ -73,6 +81,7 @@ pub(super) fn calendar(entry: &wire::Calendar) -> Option<RemoteCalendar> {
         time_zone: None,
         access: if entry.can_edit == Some(false) { Access::Read } else { Access::Write },
         is_primary: entry.is_default,
+        setting: serde_json::to_string(&Setting::of(entry, None)).ok(),
     })
 }
 

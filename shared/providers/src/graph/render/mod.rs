@@ -133,16 +133,19 @@ pub(super) fn check(before: Option<&Event>, after: &Event) -> Result<(), Unsayab
 }
 
 /// A new event: the single event, or the master; what departs from it is written afterwards.
-pub(super) fn new_event(transaction: Uuid, event: &Event, setting: &Setting) -> Result<Body, Unsayable> {
+pub(super) fn new_event(
+    (transaction, mark): (Uuid, &str),
+    event: &Event,
+    setting: &Setting,
+) -> Result<Body, Unsayable> {
     let (fields, series) = face(event).ok_or(Unsayable::NoMaster)?;
     let mut body = whole(fields, setting)?;
     if let Some((_, master)) = series {
         body.insert("recurrence".to_owned(), spans::pattern(master, setting.zone)?);
     }
     put_meeting(&mut body, fields, &Body::new());
-    let transaction = transaction.hyphenated().to_string();
-    let marker = json!([{ "id": MARKER, "value": transaction }]);
-    body.insert("transactionId".to_owned(), json!(transaction));
+    let marker = json!([{ "id": MARKER, "value": mark }]);
+    body.insert("transactionId".to_owned(), json!(transaction.hyphenated().to_string()));
     body.insert("singleValueExtendedProperties".to_owned(), marker);
     Ok(body)
 }

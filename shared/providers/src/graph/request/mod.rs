@@ -13,7 +13,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
-use uuid::Uuid;
 
 use super::cursor::Window;
 use super::render::{Answer, Body, MARKER};
@@ -171,18 +170,16 @@ impl Api {
         get(operation, &url, FORM)
     }
 
-    /// `List events` of those that were made under a transaction id; which Graph finds by our own marker only.
+    /// `List events` of those that bear that mark: Graph does not find events by their transaction id.
     pub(super) fn find_made(
         &self,
         operation: &'static str,
         calendar: &str,
-        transaction: Uuid,
+        mark: &str,
     ) -> Result<Request<Bytes>, DriverError> {
         let mut url = self.url(operation, &["me", "calendars", calendar, "events"])?;
-        let filter = format!(
-            "singleValueExtendedProperties/any(ep: ep/id eq '{MARKER}' and ep/value eq '{}')",
-            transaction.hyphenated()
-        );
+        let filter =
+            format!("singleValueExtendedProperties/any(ep: ep/id eq '{MARKER}' and ep/value eq '{mark}')");
         url.query_pairs_mut().append_pair("$filter", &filter).append_pair("$select", SELECTED);
         get(operation, &url, FORM)
     }

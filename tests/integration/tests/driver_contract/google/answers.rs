@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::desk::{ADA, BOB, CAROL, Desk, agreed, at, fields, foreign, ours, review};
 
 fn carols() -> CalendarRef {
-    CalendarRef { provider_id: CAROL.into(), time_zone: Some("Europe/Paris".to_owned()) }
+    CalendarRef { provider_id: CAROL.into(), time_zone: Some("Europe/Paris".to_owned()), setting: None }
 }
 
 fn answer_of(event: &Value, address: &str) -> String {

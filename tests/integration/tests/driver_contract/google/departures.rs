@@ -175,7 +175,7 @@ async fn invitation_to_one(desk: &Desk, carols: &CalendarRef) -> RemoteEvent {
 #[tokio::test]
 async fn an_invitation_to_one_instance_is_answered_and_declined_by_itself() {
     let desk = Desk::of(CAROL).await;
-    let carols = CalendarRef { provider_id: CAROL.into(), time_zone: None };
+    let carols = CalendarRef { provider_id: CAROL.into(), time_zone: None, setting: None };
     let held = invitation_to_one(&desk, &carols).await;
     let mut after = held.event.clone();
     for over in series(&mut after).overrides.values_mut() {

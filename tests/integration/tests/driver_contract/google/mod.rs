@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use self::fake::{Fake, refusal};
 use super::mirror::Mirror;
-use super::{Fixed, NOW, Still, settings};
+use super::{Fixed, NOW, Still, marks, settings};
 
 fn open(fake: &Fake, token: &str) -> Arc<dyn Driver> {
     open_at(&fake.base(), token)
@@ -44,6 +44,7 @@ fn open_at(base: &Url, token: &str) -> Arc<dyn Driver> {
         secret: Some(token.into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     };
     registry.open(account).unwrap()
 }
@@ -52,6 +53,7 @@ fn ada() -> CalendarRef {
     CalendarRef {
         provider_id: ProviderId::from("ada@example.com"),
         time_zone: Some("Europe/Paris".to_owned()),
+        setting: None,
     }
 }
 

@@ -232,7 +232,7 @@ async fn a_guest_answers_one_instance_and_the_series_stays_as_it_is() {
         "end": { "dateTime": "2026-03-16T11:00:00+01:00", "timeZone": "Europe/Paris" },
         "attendees": [{ "email": ADA, "responseStatus": "accepted" }, { "email": CAROL }] });
     desk.call(ADA, "POST", &format!("calendars/{ADA}/events"), &body);
-    let carols = CalendarRef { provider_id: CAROL.into(), time_zone: None };
+    let carols = CalendarRef { provider_id: CAROL.into(), time_zone: None, setting: None };
     let held = desk.read(&carols, "series01").await;
     let mut after = held.event.clone();
     let mut fields = master(&mut after).clone();

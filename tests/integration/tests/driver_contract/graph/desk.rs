@@ -68,6 +68,7 @@ impl Desk {
         let calendar = CalendarRef {
             provider_id: ProviderId(sandbox.microsoft().default_calendar(who).unwrap()),
             time_zone: None,
+            setting: None,
         };
         Self { sandbox, relay, driver, calendar, who: who.to_owned() }
     }

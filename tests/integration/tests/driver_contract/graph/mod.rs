@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use self::fake::{Fake, refusal};
 use super::mirror::{self, Mirror};
-use super::{Fixed, NOW, Still, settings};
+use super::{Fixed, NOW, Still, marks, settings};
 
 fn open(fake: &Fake, token: &str) -> Arc<dyn Driver> {
     open_at(&fake.base(), token)
@@ -45,12 +45,13 @@ fn open_at(base: &Url, token: &str) -> Arc<dyn Driver> {
         secret: Some(token.into()),
         capabilities: None,
         payer: calfleet_providers::driver::Payer::default(),
+        marks: marks(),
     };
     registry.open(account).unwrap()
 }
 
 fn calendar() -> CalendarRef {
-    CalendarRef { provider_id: ProviderId::from("cal-1"), time_zone: None }
+    CalendarRef { provider_id: ProviderId::from("cal-1"), time_zone: None, setting: None }
 }
 
 fn moment(wall: &str) -> Value {

@@ -255,6 +255,11 @@ impl Program {
         self.process.stop().unwrap()
     }
 
+    /// Sends it a signal by name, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name).unwrap();
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();

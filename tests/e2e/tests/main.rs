@@ -6,6 +6,7 @@ mod api_client;
 mod bad_input;
 mod budgets;
 mod canary;
+mod deaths;
 mod demo;
 mod disconnect;
 mod fleet;

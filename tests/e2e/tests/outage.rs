@@ -63,7 +63,7 @@ fn fresh_at(connection: &Value) -> Option<i64> {
 }
 
 /// The store holds each object of the account once and nothing else, and no lease is left.
-async fn assert_whole(
+pub(crate) async fn assert_whole(
     fleet: &Fleet,
     database: &Database<'_>,
     sandbox: &Sandbox,
@@ -91,7 +91,7 @@ async fn assert_whole(
     assert!(is_free, "a lease is left");
 }
 
-fn leases(database: &Database<'_>) -> usize {
+pub(crate) fn leases(database: &Database<'_>) -> usize {
     database.execute("SELECT count(*) FROM work WHERE lease_owner IS NOT NULL").unwrap().parse().unwrap()
 }
 

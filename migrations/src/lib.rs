@@ -46,6 +46,7 @@ mod m20261121_183000_carry_messages;
 mod m20261121_184000_note_objects;
 mod m20261121_190000_name_causes;
 mod m20261121_200000_keep_settings;
+mod m20261121_210000_keep_what_was_sent;
 
 use std::error::Error;
 
@@ -101,6 +102,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_184000_note_objects::Migration),
             Box::new(m20261121_190000_name_causes::Migration),
             Box::new(m20261121_200000_keep_settings::Migration),
+            Box::new(m20261121_210000_keep_what_was_sent::Migration),
         ]
     }
 }

@@ -1,20 +1,23 @@
-//! The outbox: intents to write to a provider, in the order in which they were received; never content, which is
-//! read from the event when it is sent.
+//! The outbox: intents to write to a provider, in the order in which they were received. Content is read from the event
+//! when it is sent; what was sent is kept beside until it is answered, because the event may be edited meanwhile, and
+//! our own write must be known again when its answer is lost.
 //!
 //! An entry is *pending* until the provider has answered. `sent_at` is committed before the call: an entry that has
 //! it may have been applied, so whoever takes it up again reads before it writes. Entries of one event keep their
 //! order: none is taken up before an earlier one is settled, whatever that one waits for.
 
+use std::collections::HashMap;
+
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    CalendarId, ConnectionId, EditScope, EventId, Notify, Operation, OutboxId, RecurrenceId,
+    CalendarId, ConnectionId, EditScope, Event, EventId, Notify, Operation, OutboxId, RecurrenceId,
 };
 
 use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::problem::LastProblem;
-use crate::transaction::{Row, Tx, values};
+use crate::transaction::{Row, Tx, to_json, values};
 
 /// What has become of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,14 +169,51 @@ pub async fn next_due(tx: &Tx, connection: ConnectionId) -> Result<Option<Timest
     Ok(row.map(|row| row.at::<Option<i64>>(0)).transpose()?.flatten().map(Timestamp))
 }
 
-/// Marks entries as sent, before the provider is asked.
+/// The entries of one event, in the order of their receipt, which are about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending<'a> {
+    /// They go along together.
+    pub entries: &'a [OutboxId],
+    /// What the event shall say; `None` where it is deleted.
+    pub event: Option<&'a Event>,
+}
+
+/// Marks entries as sent, before the provider is asked, and keeps what is sent until it is answered.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mark_sent(tx: &Tx, entries: &[OutboxId], now: Timestamp) -> Result<(), StoreError> {
-    let sql = "WITH {input} UPDATE outbox SET sent_at = COALESCE(sent_at, $2)
+pub async fn mark_sent(tx: &Tx, sending: &[Sending<'_>], now: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "mark outbox entries as sent";
+    let (mut ids, mut sent) = (Vec::new(), Vec::new());
+    for Sending { entries, event } in sending {
+        let Some((last, earlier)) = entries.split_last() else { continue };
+        ids.extend(earlier.iter().chain([last]).copied());
+        sent.extend(earlier.iter().map(|_| None));
+        sent.push(event.map(|event| to_json(OPERATION, "sent", event)).transpose()?);
+    }
+    let sql = "WITH {input} UPDATE outbox SET sent_at = COALESCE(sent_at, $2), sent = input.sent
          FROM input WHERE outbox.id = input.id AND outbox.organization_id = $1 AND state = 'pending'";
-    change(tx, "mark outbox entries as sent", entries, sql, vec![values![now]]).await
+    let input = Input::new().column("id", ids).column("sent", sent);
+    input.execute(tx, OPERATION, sql, values![tx.organization(OPERATION)?, now]).await.map(drop)
+}
+
+/// What was sent last of each of these events and has not been answered yet.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unanswered(tx: &Tx, events: &[EventId]) -> Result<HashMap<EventId, Event>, StoreError> {
+    const OPERATION: &str = "read what was sent";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "WITH {input} SELECT event_id, sent FROM outbox JOIN input USING (event_id)
+         WHERE organization_id = $1 AND state = 'pending' AND sent_at IS NOT NULL AND sent IS NOT NULL
+         ORDER BY received_at, id";
+    let input = Input::new().column("event_id", events.iter().copied());
+    let rows = input.all(tx, OPERATION, sql, values![organization]).await?;
+    let sent = rows.iter().map(|row| {
+        let unreadable = StoreError::Unreadable { operation: OPERATION, column: "sent" };
+        Ok((EventId(row.get("event_id")?), row.json("sent")?.ok_or(unreadable)?))
+    });
+    sent.collect()
 }
 
 /// Settles entries, those of each event together: the provider has answered for the last of them, and the earlier
@@ -185,7 +225,7 @@ pub async fn settle(tx: &Tx, entries: &[&[OutboxId]], now: Timestamp) -> Result<
     let split = || entries.iter().filter_map(|entries| entries.split_last());
     let last: Vec<OutboxId> = split().map(|(last, _)| *last).collect();
     let earlier: Vec<OutboxId> = split().flat_map(|(_, earlier)| earlier).copied().collect();
-    let sql = "WITH {input} UPDATE outbox SET state = $2, answered_at = $3, last_class = NULL,
+    let sql = "WITH {input} UPDATE outbox SET state = $2, answered_at = $3, sent = NULL, last_class = NULL,
             last_problem_code = NULL, last_problem = NULL
          FROM input WHERE outbox.id = input.id AND outbox.organization_id = $1";
     for (entries, state) in [(earlier, OutboxState::Folded), (last, OutboxState::Done)] {
@@ -271,7 +311,7 @@ pub async fn retry(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, Store
 pub async fn withdraw(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, StoreError> {
     const OPERATION: &str = "withdraw outbox entries";
     let organization = tx.organization(OPERATION)?;
-    let sql = "UPDATE outbox SET state = 'folded', answered_at = $3
+    let sql = "UPDATE outbox SET state = 'folded', answered_at = $3, sent = NULL
          WHERE organization_id = $1 AND event_id = $2 AND state IN ('pending', 'dead')";
     tx.execute(OPERATION, sql, values![organization, event, now]).await
 }

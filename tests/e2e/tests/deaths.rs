@@ -20,6 +20,23 @@ use crate::writes::{named, writer};
 const PEOPLE: [&str; 4] = ["ada", "bob", "carol", "dan"];
 const LEASE: Duration = Duration::from_secs(1);
 
+/// Notes each transaction that ends what a job did without having found its own lease: the row of `work` is not of
+/// that transaction.
+const NOTING: &str = "
+    CREATE TABLE stale_commits (what text);
+    CREATE FUNCTION note_stale() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        IF NOT EXISTS (SELECT FROM public.work
+            WHERE target_id = NEW.connection_id AND xmin = pg_current_xact_id()::xid) THEN
+            INSERT INTO public.stale_commits VALUES (TG_TABLE_NAME);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER note_stale AFTER UPDATE ON calendar_sync DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION note_stale();
+    CREATE CONSTRAINT TRIGGER note_stale AFTER UPDATE ON outbox DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION note_stale()";
+
 fn settings(sandbox: &Sandbox) -> Vec<(&'static str, String)> {
     let mut settings = reaching(&[sandbox.address().port()]);
     let quick = [
@@ -79,6 +96,7 @@ async fn pass(time: Duration) {
 async fn workers_that_die_or_stand_still_lose_nothing_double_nothing_and_overwrite_nothing() {
     let (Some(postgres), Some(redis)) = (Postgres::shared(), Redis::shared()) else { return };
     let (database, sandbox) = (database(postgres).await, start().await);
+    database.execute(NOTING).unwrap();
     let fleet = Fleet::full(&database, redis, &settings(&sandbox));
     let scheduler = fleet.start("scheduler").await;
     let mut workers: Vec<Program> = Vec::new();
@@ -114,6 +132,8 @@ async fn workers_that_die_or_stand_still_lose_nothing_double_nothing_and_overwri
         workers.push(still);
     }
 
+    let stale = "SELECT count(*), string_agg(DISTINCT what, ' ') FROM stale_commits";
+    assert_eq!(database.execute(stale).unwrap(), "0|", "committed without the lease");
     let unsettled = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'dead')";
     let count = || database.execute(unsettled).unwrap();
     let is_settled = holds(PATIENCE, async || count() == "0" && leases(&database) == 0).await;

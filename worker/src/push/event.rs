@@ -2,7 +2,7 @@
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Body, Event, Notify, OutboxId, Revision};
+use calfleet_domain::model::{Body, Event, EventId, Notify, OutboxId, Revision};
 use calfleet_domain::reconcile::version;
 use calfleet_providers::driver::{Agreed, CalendarRef, Change, Errand, Write};
 use calfleet_store::calendars::Calendar;
@@ -57,6 +57,11 @@ impl<'e> Task<'e> {
         }
     }
 
+    /// Of which event.
+    pub(super) fn event(&self) -> Option<EventId> {
+        self.entries.first().map(|entry| entry.event_id)
+    }
+
     /// As widely as the widest of the entries asks for.
     pub(super) fn notify(&self) -> Notify {
         self.entries.iter().map(|entry| entry.notify).max().unwrap_or(Notify::None)
@@ -78,6 +83,8 @@ pub(super) struct Held {
     pub(super) is_in_conflict: bool,
     /// When the calendar was last listed: what the listing did not show has happened since.
     pub(super) listed_at: Option<Timestamp>,
+    /// What an earlier attempt sent whose answer was lost.
+    pub(super) unanswered: Option<Event>,
 }
 
 /// What there is to write.

@@ -13,7 +13,7 @@ use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, St
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::events::{self, StoredRow};
 use calfleet_store::history::CauseId;
-use calfleet_store::outbox::{self, OutboxEntry};
+use calfleet_store::outbox::{self, OutboxEntry, Sending};
 use calfleet_store::{Priority, StoreError, Tx, calendars, conflicts, work};
 
 use super::Push;
@@ -31,7 +31,7 @@ struct Answer {
     held: Held,
     /// Whether it was written, or only read.
     is_written: bool,
-    /// What it was to say.
+    /// What it was to say when it was written, now or by an attempt whose answer was lost.
     sent: Option<Event>,
     shown: Written,
 }
@@ -84,7 +84,7 @@ impl Push<'_> {
             let is_written = tasks.get(place).is_some_and(|task| !task.may_be_applied);
             match result {
                 Ok(shown) => {
-                    let sent = held.row.event.event.clone();
+                    let sent = if is_written { &held.row.event.event } else { &held.unanswered }.clone();
                     answers.push(Answer { place, held, is_written, sent, shown });
                 }
                 Err(error) => failures.push((place, error)),
@@ -107,10 +107,13 @@ impl Push<'_> {
     /// The events that are still under way, by their places.
     async fn held(&self, tasks: &[Task<'_>]) -> Result<Vec<(usize, Option<Held>)>, StoreError> {
         let tx = self.store.read(self.scope()).await?;
+        let in_doubt = tasks.iter().filter(|task| task.step.is_none() && task.may_be_applied);
+        let mut unanswered =
+            outbox::unanswered(&tx, &in_doubt.filter_map(Task::event).collect::<Vec<_>>()).await?;
         let mut known = BTreeMap::new();
         let mut all = Vec::new();
         for (place, task) in tasks.iter().enumerate().filter(|(_, task)| task.step.is_none()) {
-            let Some(id) = task.entries.first().map(|entry| entry.event_id) else { continue };
+            let Some(id) = task.event() else { continue };
             let Some(row) = events::load(&tx, id).await? else {
                 all.push((place, None));
                 continue;
@@ -128,21 +131,25 @@ impl Push<'_> {
             let at = CalendarRef::from(&calendar.remote);
             let raw = apply::payload(&tx, id).await?;
             let is_in_conflict = conflicts::is_open(&tx, id).await?;
-            all.push((place, Some(Held { row, calendar, place: at, raw, is_in_conflict, listed_at })));
+            let unanswered = unanswered.remove(&id);
+            let held = Held { row, calendar, place: at, raw, is_in_conflict, listed_at, unanswered };
+            all.push((place, Some(held)));
         }
         Ok(all)
     }
 
     /// Marks the entries of what is about to be written, before anything is.
     async fn mark_sent(&self, tasks: &[Task<'_>], asked: &[(usize, Held)]) -> Result<(), StoreError> {
-        let written =
-            asked.iter().filter_map(|(place, _)| tasks.get(*place)).filter(|task| !task.may_be_applied);
-        let ids: Vec<OutboxId> = written.flat_map(|task| &task.ids).copied().collect();
-        if ids.is_empty() {
+        let asked = asked.iter().filter_map(|(place, held)| Some((tasks.get(*place)?, held)));
+        let written = asked.filter(|(task, _)| !task.may_be_applied);
+        let sending: Vec<Sending<'_>> = written
+            .map(|(task, held)| Sending { entries: &task.ids, event: held.row.event.event.as_ref() })
+            .collect();
+        if sending.is_empty() {
             return Ok(());
         }
         let tx = self.begin().await?;
-        outbox::mark_sent(&tx, &ids, self.clock.now()).await?;
+        outbox::mark_sent(&tx, &sending, self.clock.now()).await?;
         self.commit(tx).await
     }
 
@@ -263,7 +270,7 @@ impl Push<'_> {
         if answer.is_written {
             settle::after_writing(row, answer.sent.as_ref(), shown, &place)
         } else {
-            settle::after_reading(row, shown, &place)
+            settle::after_reading(row, answer.sent.as_ref(), shown, &place)
         }
     }
 

@@ -2,9 +2,7 @@
 
 use calfleet_domain::clock::{Rng, Timestamp};
 use calfleet_domain::model::{Event, EventId, MeetingId, ProviderId, ProviderKind, RemoteEvent, StoredEvent};
-use calfleet_domain::reconcile::{
-    Context, Decision, Plan, Remote, broken_off, half_made, look_again_at, reconcile,
-};
+use calfleet_domain::reconcile::{Context, Decision, Plan, Remote, found_again, look_again_at, reconcile};
 use calfleet_domain::recurrence::span;
 use calfleet_providers::naming;
 use calfleet_store::apply::{
@@ -62,15 +60,16 @@ pub(super) enum Remains {
     Decision,
 }
 
-/// The object was read: local edits meet what is there.
-pub(super) fn after_reading(row: &StoredRow, shown: Shown<'_>, place: &Place<'_>) -> Settled {
+/// The object was read: local edits meet what is there. That may be what an earlier attempt `sent`, or half of it.
+pub(super) fn after_reading(
+    row: &StoredRow,
+    sent: Option<&Event>,
+    shown: Shown<'_>,
+    place: &Place<'_>,
+) -> Settled {
     let mut base = row.event.base.clone();
-    if let (Shown::Present(remote), Some(local)) = (shown, &row.event.event) {
-        // What is there may be half of what an earlier attempt wanted.
-        base = match base {
-            Some(base) => Some(broken_off(base, local, &remote.event)),
-            None => half_made(local, &remote.event),
-        };
+    if let (Shown::Present(remote), Some(_), Some(sent)) = (shown, &row.event.event, sent) {
+        base = found_again(base, sent, &remote.event);
     }
     settled(row, base, shown, place)
 }

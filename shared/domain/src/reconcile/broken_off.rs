@@ -1,4 +1,7 @@
-//! What both sides agreed on, in view of a write of ours that was broken off in the middle.
+//! What both sides agreed on, in view of a write of ours whose answer was lost, or that was broken off in the middle.
+//!
+//! A person may have edited the event since it was sent. Then our own write, found at the provider, differs from what
+//! we hold as somebody else's would; so what was sent is kept until it is answered.
 //!
 //! Providers drop what departs from a series when its frame moves: the new frame is written first, then the overrides
 //! are put back one by one. Read in between, the provider has the frame that was wanted and lacks overrides, as if
@@ -8,13 +11,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::anchor::moved;
+use super::diff::differing_fields;
 use super::sheet::Sheet;
 use super::version;
 use crate::model::{Body, Event, Master, Override, RecurrenceId, Series};
 
+/// The base against which to compare after a write that was to make the event say `sent`, and may have been applied.
+/// `None` where nothing was ever agreed on.
+pub fn found_again(base: Option<Event>, sent: &Event, remote: &Event) -> Option<Event> {
+    // some providers name what is made by themselves
+    let sent = &Event { uid: remote.uid.clone(), body: sent.body.clone() };
+    if version::is_same(sent, remote) {
+        return Some(remote.clone());
+    }
+    match base {
+        // It is there because we made it: the rest was done since.
+        None if matches!(sent.body, Body::Single(_)) => Some(sent.clone()),
+        None => half_made(sent, remote),
+        Some(base) if is_applied(&base, sent, remote) => Some(sent.clone()),
+        Some(base) => Some(broken_off(base, sent, remote)),
+    }
+}
+
+/// Whether a single event, which is written at once, has something that only our write says.
+fn is_applied(base: &Event, sent: &Event, remote: &Event) -> bool {
+    let (Body::Single(base), Body::Single(sent), Body::Single(remote)) =
+        (&base.body, &sent.body, &remote.body)
+    else {
+        return false;
+    };
+    let differs_still = differing_fields(sent, remote);
+    differing_fields(base, sent).iter().any(|atom| !differs_still.contains(atom))
+}
+
 /// The base against which to compare when a write may have been broken off: without the overrides that the provider
 /// lacks under the very frame that our side wanted. As it was in every other case.
-pub fn broken_off(base: Event, local: &Event, remote: &Event) -> Event {
+fn broken_off(base: Event, local: &Event, remote: &Event) -> Event {
     let lacking = lacking(&base, local, remote);
     if lacking.is_empty() {
         return base;
@@ -29,7 +61,7 @@ pub fn broken_off(base: Event, local: &Event, remote: &Event) -> Event {
 /// The base against which to compare a new series of ours that may have been made by half: its master as the provider
 /// has it, where that says what ours does. What else either side has it has added. `None` for what somebody has
 /// changed since, and for a single event, which is made at once.
-pub fn half_made(local: &Event, remote: &Event) -> Option<Event> {
+fn half_made(local: &Event, remote: &Event) -> Option<Event> {
     let (mut ours, theirs) = (bare(local)?, bare(remote)?);
     // some providers name what is made by themselves
     ours.uid.clone_from(&theirs.uid);
@@ -142,5 +174,24 @@ mod tests {
 
         assert!(kept(&base).is_empty(), "both sides have added what they have");
         assert_eq!(half_made(&local, &daily("11", &[])), None, "somebody has moved it since");
+    }
+
+    #[test]
+    fn our_own_write_is_what_both_sides_agree_on_and_somebody_elses_is_not() {
+        let single = |title: &str, place: Option<&str>| {
+            let mut fields = fields("2026-03-02T10:00:00", title);
+            fields.location = place.map(str::to_owned);
+            Event { uid: Uid::from("a"), body: Body::Single(fields) }
+        };
+        let base = single("Review", None);
+        let sent = single("Retro", Some("Room 1"));
+        let moved_since = single("Retro", Some("Room 2"));
+        let by_another = single("Planning", None);
+
+        assert_eq!(found_again(Some(base.clone()), &sent, &sent), Some(sent.clone()));
+        assert_eq!(found_again(Some(base.clone()), &sent, &moved_since), Some(sent.clone()));
+        assert_eq!(found_again(Some(base.clone()), &sent, &base), Some(base.clone()), "it never arrived");
+        assert_eq!(found_again(Some(base.clone()), &sent, &by_another), Some(base));
+        assert_eq!(found_again(None, &sent, &moved_since), Some(sent), "it was made, and moved since");
     }
 }

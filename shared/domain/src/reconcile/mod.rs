@@ -23,7 +23,7 @@ pub mod version;
 
 pub use anchor::has_instance;
 pub use awaiting::look_again_at;
-pub use broken_off::{broken_off, half_made};
+pub use broken_off::found_again;
 pub use contest::{Contest, Interval, Judge, Side, Verdict};
 pub use diff::{Atom, FieldChange};
 pub use plan::{ConflictDraft, Context, Decision, Loser, Plan, Reason, Remote};

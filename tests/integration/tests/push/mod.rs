@@ -17,6 +17,7 @@ mod outage;
 mod parity;
 mod past;
 mod table;
+mod unanswered;
 mod undo;
 mod undo_all;
 mod world;

@@ -7,7 +7,7 @@ use calfleet_domain::model::{
     Attendee, Body, End, Event, Fields, Master, Notify, Override, ParticipationStatus, RecurrenceId,
     RemoteEvent, Rule, Series,
 };
-use calfleet_domain::reconcile::{broken_off, version};
+use calfleet_domain::reconcile::{found_again, version};
 use calfleet_providers::driver::{CalendarRef, Change};
 use calfleet_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ async fn a_frame_whose_writing_was_interrupted_is_finished_against_what_is_there
     let first = desk.update(&held, &after, Notify::All).await;
     let halfway = desk.held(held.provider_id.as_str()).await;
     let dropped = starts(&desk, held.provider_id.as_str());
-    let base = broken_off(held.event.clone(), &after, &halfway.event);
+    let base = found_again(Some(held.event.clone()), &after, &halfway.event).unwrap();
     desk.update(&halfway, &after, Notify::None).await.unwrap().unwrap();
 
     assert_eq!(first.unwrap_err().0, FailureClass::Transient);

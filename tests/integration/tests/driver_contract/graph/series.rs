@@ -7,7 +7,7 @@ use calfleet_domain::model::{
     Body, End, Event, Fields, Master, Notify, Override, ParticipationStatus, RecurrenceId, RemoteEvent, Rule,
     Series,
 };
-use calfleet_domain::reconcile::{broken_off, version};
+use calfleet_domain::reconcile::{found_again, version};
 use calfleet_providers::driver::Problem;
 use calfleet_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ async fn a_single_event_becomes_a_series_and_one_again() {
 async fn finished(desk: &Desk, held: &RemoteEvent, after: &Event) -> RemoteEvent {
     let mut there = held.clone();
     for _ in 0..6 {
-        let base = broken_off(held.event.clone(), after, &there.event);
+        let base = found_again(Some(held.event.clone()), after, &there.event).unwrap();
         let agreed = RemoteEvent { event: base, ..there.clone() };
         if let Ok(Some(now)) = desk.update(&agreed, after, Notify::None).await {
             return now;

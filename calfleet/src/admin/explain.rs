@@ -74,10 +74,17 @@ fn of_sync(told: &SyncExplained) -> anyhow::Result<Vec<String>> {
             "Would be listed at {at} ({listing}); a complete listing found {} the last time.",
             told.last_listed
         ),
-        format!("Events to be read singly: {}.", told.read_singly),
+        format!("Events to be read singly: {}.", told.read_singly.len()),
         format!("Where both sides changed the same: {policy}."),
-        format!("Requests to the account: {} at least. Nobody would be mailed.", told.requests),
+        format!(
+            "Requests to the account: {} at least, from {}. Nobody would be mailed.",
+            told.requests, told.budget
+        ),
     ];
+    said.extend(told.read_singly.iter().map(|id| format!("  read: {id}")));
+    said.extend(told.pending.iter().map(|intent| {
+        format!("  ours, not yet there: {} of event {}", intent.operation.as_str(), intent.event_id)
+    }));
     said.extend(told.held_by.map(|why| format!("Nothing is read at present: {why}.")));
     Ok(said)
 }

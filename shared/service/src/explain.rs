@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    CalendarId, CalendarState, ConflictPolicy, ConnectionState, OrganizationId, OutboxId, ProviderKind,
+    CalendarId, CalendarState, ConflictPolicy, ConnectionState, OrganizationId, OutboxId, ProviderId,
+    ProviderKind,
 };
 use calfleet_providers::driver::Capabilities;
 use calfleet_store::calendar_sync::{self, CalendarSync, NextListing};
@@ -32,13 +33,15 @@ pub struct PushExplained {
     pub not_before: Option<Timestamp>,
     /// Whether it is read before it is written, because an earlier attempt may have been applied.
     pub reads_first: bool,
+    /// The section of the settings whose budgets of the account and of the project the requests are paid from.
+    pub budget: Option<String>,
     /// What would be written, whom the provider would mail, and how many requests that takes.
     #[serde(flatten)]
     pub plan: PlanView,
 }
 
 /// What the next sync of a calendar would come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SyncExplained {
     /// The calendar.
     pub calendar_id: CalendarId,
@@ -50,14 +53,20 @@ pub struct SyncExplained {
     pub at: Timestamp,
     /// Why nothing is read at present: `gone`, `not_selected`, `paused`, `needs_reauth`, `disconnected`.
     pub held_by: Option<&'static str>,
-    /// Events that are read singly besides, because what a listing showed of them was stale.
-    pub read_singly: usize,
+    /// The provider's ids of events that are read singly besides, because what a listing showed of them was stale;
+    /// at most a thousand.
+    pub read_singly: Vec<String>,
+    /// Edits of ours that the provider does not have: what it shows of other parts of the same events is taken
+    /// together with them, what it shows of the same parts is decided by `conflict_policy`; at most a thousand.
+    pub pending: Vec<IntentView>,
     /// Who wins where both sides changed the same.
     pub conflict_policy: ConflictPolicy,
     /// How many a complete listing found the last time: what a listing of everything goes through.
     pub last_listed: i64,
-    /// Requests to the account at least.
+    /// Requests to the account at least: one a page, and those that read singly.
     pub requests: usize,
+    /// The section of the settings whose budgets of the account and of the project they are paid from.
+    pub budget: String,
     /// Whom the provider would mail: a sync only reads.
     pub mails: usize,
 }
@@ -91,7 +100,8 @@ impl Service {
         let mut plan = self.plan_view(organization, &plan).await?;
         plan.requests += usize::from(reads_first);
         let intents = unsettled.into_iter().map(IntentView::from).collect();
-        Ok(PushExplained { intents, held_by, not_before, reads_first, plan })
+        let budget = connection.map(|one| budget_of(one.settings.provider));
+        Ok(PushExplained { intents, held_by, not_before, reads_first, budget, plan })
     }
 
     /// What the next sync of a calendar would come to, where everything is compared every `full_every`.
@@ -110,9 +120,11 @@ impl Service {
         let connection = connections::load(&tx, calendar.connection_id).await?.ok_or_else(missing)?;
         let sync: CalendarSync = calendar_sync::of_calendar(&tx, id).await?.ok_or_else(missing)?;
         let waiting = events::to_recheck(&tx, id, NAMED).await?;
+        let pending = outbox::of_calendar(&tx, id, NAMED).await?;
         drop(tx);
         let at = sync.due_at.max(sync.not_before).max(self.now());
-        let read_singly = waiting.iter().filter(|(_, from)| *from <= at).count();
+        let due = waiting.into_iter().filter(|(_, from)| *from <= at);
+        let read_singly: Vec<String> = due.map(|(ProviderId(id), _)| id).collect();
         let held_by = match calendar.state {
             _ if !calendar.is_selected => Some("not_selected"),
             CalendarState::Gone => Some("gone"),
@@ -126,13 +138,20 @@ impl Service {
             listing: sync.next_listing(full_every, at),
             at,
             held_by,
+            requests: 1 + read_singly.len().div_ceil(batch),
             read_singly,
+            pending: pending.into_iter().map(IntentView::from).collect(),
             conflict_policy: connection.settings.conflict_policy,
             last_listed: sync.items_listed,
-            requests: 1 + read_singly.div_ceil(batch),
+            budget: budget_of(connection.settings.provider),
             mails: 0,
         })
     }
+}
+
+/// Where the settings say how often a provider may be asked.
+fn budget_of(provider: ProviderKind) -> String {
+    format!("limits.{provider}")
 }
 
 /// Why nothing is done for a connection in that state.

@@ -374,6 +374,25 @@ pub async fn unsettled(tx: &Tx, events: &[EventId]) -> Result<Vec<OutboxEntry>, 
     input.all(tx, OPERATION, &sql, values![organization]).await?.iter().map(read).collect()
 }
 
+/// The pending entries of a calendar, at most `limit`, in the order of their receipt.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_calendar(
+    tx: &Tx,
+    calendar: CalendarId,
+    limit: usize,
+) -> Result<Vec<OutboxEntry>, StoreError> {
+    const OPERATION: &str = "read the outbox of a calendar";
+    let organization = tx.organization(OPERATION)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM outbox WHERE organization_id = $1 AND calendar_id = $2 AND state = 'pending'
+         ORDER BY received_at, id LIMIT $3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    tx.all(OPERATION, &sql, values![organization, calendar, limit]).await?.iter().map(read).collect()
+}
+
 /// A statement about entries; `fixed` are its parameters from `$2` on.
 async fn change(
     tx: &Tx,

@@ -286,6 +286,14 @@ async fn what_the_next_sync_reads_is_what_it_was_said_to_read() {
     let told = desk.api.get(&path).await;
     assert_eq!((&told["listing"], &told["mails"]), (&json!("delta"), &json!(0)), "{told}");
     assert_eq!((&told["held_by"], &told["requests"]), (&Value::Null, &json!(1)), "{told}");
+    assert_eq!((&told["pending"], &told["read_singly"]), (&json!([]), &json!([])), "{told}");
+    desk.sandbox.inject(FaultRule::next(Fault::CutBefore).method("PUT").always());
+    desk.create("", &review()).await;
+    let told = desk.api.get(&path).await;
+    assert_eq!(
+        (&told["pending"][0]["operation"], &told["budget"]),
+        (&json!("create"), &json!("limits.caldav"))
+    );
     let shown = desk.fleet.admin(&["explain", "calendar", &desk.calendar]).await;
     assert_eq!(shown["listing"], told["listing"]);
     let reports = || {

@@ -8,8 +8,10 @@ use calfleet_domain::clock::{Clock, Rng};
 use url::Url;
 
 use crate::caldav::services::Services;
+use crate::driver::Account;
 use crate::http::HttpClient;
-use crate::http::auth::SchemeMemory;
+use crate::http::auth::{Authenticator, SchemeMemory};
+use crate::http::session::Session;
 use crate::limit::Budgets;
 
 /// What a driver takes from its process.
@@ -29,6 +31,21 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub rng: Arc<dyn Rng>,
+}
+
+impl Surroundings {
+    /// The exchanges of an account whose address is `home`, out of its own budgets.
+    pub(crate) fn session(&self, home: &Url, account: &Account) -> Session {
+        let authenticator = Authenticator::new(
+            home,
+            account.authentication,
+            account.username.as_deref(),
+            account.secret.clone(),
+            &self.schemes,
+            self.rng.clone(),
+        );
+        Session::new(self.client.clone(), home, authenticator).metered(self.budgets.meter(account))
+    }
 }
 
 impl fmt::Debug for Surroundings {

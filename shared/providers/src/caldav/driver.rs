@@ -23,8 +23,6 @@ use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Driver, DriverError, ListingMode, ProbeReport, Problem,
     Since, Write, Written,
 };
-use crate::http::auth::Authenticator;
-use crate::http::session::Session;
 use crate::marker::Marks;
 use crate::surroundings::Surroundings;
 
@@ -43,16 +41,7 @@ pub struct CaldavDriver {
 impl CaldavDriver {
     /// Opens an account. Nothing is sent yet.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
-        let meter = surroundings.budgets.meter(&account);
-        let authenticator = Authenticator::new(
-            &account.url,
-            account.authentication,
-            account.username.as_deref(),
-            account.secret,
-            &surroundings.schemes,
-            surroundings.rng.clone(),
-        );
-        let session = Session::new(surroundings.client.clone(), &account.url, authenticator).metered(meter);
+        let session = surroundings.session(&account.url, &account);
         Self {
             exchange: Exchange { session, clock: surroundings.clock.clone() },
             url: account.url,

@@ -25,8 +25,6 @@ use crate::driver::{
     Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, Errand, Finding,
     ListingMode, Next, ProbeReport, Problem, Since, Verdict, Watch, WatchRequest, Write, Written,
 };
-use crate::http::auth::Authenticator;
-use crate::http::session::Session;
 use crate::marker::Marks;
 use crate::surroundings::Surroundings;
 
@@ -64,16 +62,7 @@ impl GoogleDriver {
     /// Opens an account. Nothing is sent yet. Where Google is say the surroundings, not the account.
     pub fn open(account: Account, surroundings: &Surroundings) -> Self {
         let base = surroundings.endpoints.google.clone();
-        let meter = surroundings.budgets.meter(&account);
-        let authenticator = Authenticator::new(
-            &base,
-            account.authentication,
-            account.username.as_deref(),
-            account.secret,
-            &surroundings.schemes,
-            surroundings.rng.clone(),
-        );
-        let session = Session::new(surroundings.client.clone(), &base, authenticator).metered(meter);
+        let session = surroundings.session(&base, &account);
         Self {
             exchange: Exchange {
                 session: Arc::new(session),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use calfleet_domain::model::{
-    Body, End, Event, Fields, InstanceRef, Override, Parts, ProviderId, RecurrenceId, RemoteEvent,
+    Body, End, Event, Fields, InstanceRef, Master, Override, Parts, ProviderId, RecurrenceId, RemoteEvent,
     RemoteInstance, Series, Status, Uid,
 };
 use calfleet_domain::reconcile::diff::differing_fields;
@@ -103,6 +103,16 @@ pub(crate) fn touched(before: &Series, after: &Series, zone: Option<Tz>) -> BTre
 pub(crate) fn changed(series: &Series) -> BTreeSet<RecurrenceId> {
     let is_changed = |over: &Override| matches!(over, Override::Changed(_));
     series.overrides.iter().filter(|(_, over)| is_changed(over)).map(|(key, _)| *key).collect()
+}
+
+/// Whether a new series wants something to be an instance of its own that its rule does not have: a provider that keeps
+/// instances beside their series could be told of the series only, so nothing is made.
+pub(crate) fn has_stray(series: &Series, master: &Master) -> bool {
+    let is_stray = |key: &RecurrenceId| {
+        let takes_place = matches!(wanted(series, key, None), Some(Wanted::Says(_)));
+        takes_place && !has_instance(master, &rekey(None, &master.fields.start, key))
+    };
+    changed(series).iter().any(is_stray)
 }
 
 /// Objects by original start in the form of a series; in their own where its master is not known.

@@ -15,11 +15,12 @@ use calfleet_domain::model::{
 };
 use calfleet_providers::driver::{Account, DriverError, Payer, ProbeReport, Problem, Urgency};
 use calfleet_providers::oauth;
+use calfleet_store::calendars::{self, ListingChanges};
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
 use calfleet_store::grants::{self, GrantHash};
 use calfleet_store::vault::{self, VaultError};
 use calfleet_store::work::Ticket;
-use calfleet_store::{StoreError, Tx, calendar_sync, calendars, departures, watches, work};
+use calfleet_store::{StoreError, Tx, calendar_sync, departures, watches, work};
 use secrecy::SecretString;
 use url::Url;
 
@@ -175,7 +176,7 @@ impl Service {
             Some(granted) => Some(self.store_granted(&tx, &settings, id, granted, now).await?),
             None => None,
         };
-        self.store_calendars(&tx, id, found, now).await?;
+        let changes = self.store_calendars(&tx, id, found, now).await?;
         let action = match bound {
             Bound::Created(_) => "connection.connect",
             Bound::Rebound(_) => "connection.reconnect",
@@ -190,7 +191,8 @@ impl Service {
         }
         self.ask_sync(&tx, request.organization_id, id).await?;
         if report.capabilities.watches {
-            let calendars = watches::neglected(&tx, id).await?;
+            let mut calendars = watches::neglected(&tx, id).await?;
+            calendars.extend(changes.readdressed);
             self.ask_watches(&tx, request.organization_id, id, calendars).await?;
         }
         tx.commit().await?;
@@ -223,15 +225,16 @@ impl Service {
         id: ConnectionId,
         found: &Found<'_>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        calendars::apply_listing(tx, id, found.calendars, || self.id(), now).await?;
+    ) -> Result<ListingChanges, StoreError> {
+        let changes = calendars::apply_listing(tx, id, found.calendars, || self.id(), now).await?;
         if let Some(selected) = found.selected {
             for calendar in calendars::list(tx, id).await? {
                 let is_selected = selected.contains(&calendar.remote.provider_id);
                 calendars::set_selected(tx, calendar.id, is_selected, now).await?;
             }
         }
-        connections::set_calendars_listed(tx, id, now).await
+        connections::set_calendars_listed(tx, id, now).await?;
+        Ok(changes)
     }
 
     async fn store_granted(

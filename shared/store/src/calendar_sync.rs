@@ -407,6 +407,23 @@ pub async fn restart(tx: &Tx, connection: ConnectionId) -> Result<u64, StoreErro
     tx.execute(OPERATION, sql, values![organization, connection]).await
 }
 
+/// Forgets where a calendar's listing stood, because the calendar goes by another id: everything is listed, and compared
+/// with what is held. Until when it is proven fresh stays, and so do its events.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_anew(tx: &Tx, calendar: CalendarId, now: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "list a calendar from the beginning";
+    let organization = tx.organization(OPERATION)?;
+    let sql =
+        "UPDATE calendar_sync SET sync_token = NULL, page_token = NULL, pending_token = NULL, phase = 0,
+            listing = NULL, generation = generation + 1, generation_started_at = NULL, pages = 0,
+            not_before = 0, sweep_seen = NULL
+         WHERE organization_id = $1 AND calendar_id = $2";
+    tx.execute(OPERATION, sql, values![organization, calendar]).await?;
+    ask(tx, Target::Calendar(calendar), Thoroughness::Everything, now).await.map(drop)
+}
+
 /// The number of `FailureClass::Throttled`.
 const THROTTLED: i16 = 2;
 

@@ -2,6 +2,10 @@
 //!
 //! A listing is compared with what is stored, and only differences are written: asking a provider again writes
 //! nothing. A calendar that is no longer listed, or shows less than it did, changes its state; its events stay.
+//!
+//! Google names a primary calendar by the address of its account. An account whose address is changed lists its primary
+//! calendar under another id, with the same events: that is the same row under a new id, and all that is bound to the
+//! row stays. What was learned under the old id (cursor, pages, watches) is of no use any more.
 
 use std::collections::HashMap;
 
@@ -11,6 +15,7 @@ use calfleet_domain::model::{Access, CalendarId, CalendarState, ConnectionId, Pr
 use crate::bulk::Input;
 use crate::error::StoreError;
 use crate::transaction::{Row, Tx, values};
+use crate::{calendar_sync, outbox, watches};
 
 /// A calendar of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +51,16 @@ pub struct ListingChanges {
     pub gone: Vec<CalendarId>,
     /// Renamed, recoloured, moved in the order and the like.
     pub renamed: Vec<CalendarId>,
+    /// Listed under another id, because the address of their account was changed; due for a listing of everything.
+    pub readdressed: Vec<CalendarId>,
 }
 
 const COLUMNS: &str = "id, connection_id, provider_id, name, description, color, time_zone, access, state,
     is_selected, is_primary, setting, position, created_at, updated_at";
 
 /// Takes over what the provider listed: the whole list of a connection's calendars, in the provider's order. A
-/// provider id that is listed twice counts once. New calendars are selected, and due at once.
+/// provider id that is listed twice counts once. New calendars are selected, and due at once. A primary calendar whose
+/// account has another address keeps its row; its watches are to be looked after, and its outbox is due.
 ///
 /// # Errors
 /// When the database fails.
@@ -65,6 +73,9 @@ pub async fn apply_listing(
 ) -> Result<ListingChanges, StoreError> {
     let stored = list(tx, connection).await?;
     let (written, changes) = compare(connection, stored, listed, &mut new_id, now);
+    for calendar in written.iter().filter(|calendar| changes.readdressed.contains(&calendar.id)) {
+        readdress(tx, calendar, now).await?;
+    }
     write(tx, &written).await?;
     Input::new()
         .column("calendar_id", changes.added.iter().copied())
@@ -169,8 +180,14 @@ fn compare(
     new_id: &mut impl FnMut() -> CalendarId,
     now: Timestamp,
 ) -> (Vec<Calendar>, ListingChanges) {
-    let mut known: HashMap<ProviderId, Calendar> =
-        stored.into_iter().map(|calendar| (calendar.remote.provider_id.clone(), calendar)).collect();
+    let same = readdressed(&stored, listed);
+    let mut known: HashMap<ProviderId, Calendar> = stored
+        .into_iter()
+        .map(|calendar| match same {
+            Some((id, remote)) if id == calendar.id => (remote.provider_id.clone(), calendar),
+            _ => (calendar.remote.provider_id.clone(), calendar),
+        })
+        .collect();
     let mut seen = std::collections::HashSet::new();
     let (mut written, mut changes) = (Vec::new(), ListingChanges::default());
     let places = listed.iter().filter(|remote| seen.insert(&remote.provider_id)).zip(0_i32..);
@@ -187,6 +204,7 @@ fn compare(
             continue;
         }
         let list = match (before.state, state) {
+            _ if after.remote.provider_id != before.remote.provider_id => &mut changes.readdressed,
             (CalendarState::Reachable, CalendarState::Reduced) => &mut changes.reduced,
             (CalendarState::Gone | CalendarState::Reduced, CalendarState::Reachable)
             | (CalendarState::Gone, CalendarState::Reduced) => &mut changes.restored,
@@ -202,6 +220,46 @@ fn compare(
     changes.gone.sort();
     written.sort_by_key(|calendar| calendar.id);
     (written, changes)
+}
+
+/// The stored primary calendar whose account has another address now, and how it is listed under that: the only primary
+/// one that is listed and unknown, and the only one that is known, there and not listed.
+///
+/// Elsewhere an id is no address: at a CalDAV server another calendar may become the default one.
+fn readdressed<'a>(
+    stored: &[Calendar],
+    listed: &'a [RemoteCalendar],
+) -> Option<(CalendarId, &'a RemoteCalendar)> {
+    let is_known = |id: &ProviderId| stored.iter().any(|calendar| calendar.remote.provider_id == *id);
+    let is_listed = |id: &ProviderId| listed.iter().any(|remote| remote.provider_id == *id);
+    let is_named_by_address = |remote: &RemoteCalendar| {
+        remote.is_primary
+            && remote.provider_id.as_str().contains('@')
+            && !remote.provider_id.as_str().contains('/')
+    };
+    let mut unknown =
+        listed.iter().filter(|remote| is_named_by_address(remote) && !is_known(&remote.provider_id));
+    let mut missing = stored.iter().filter(|calendar| {
+        is_named_by_address(&calendar.remote)
+            && calendar.state != CalendarState::Gone
+            && !is_listed(&calendar.remote.provider_id)
+    });
+    match (unknown.next(), unknown.next(), missing.next(), missing.next()) {
+        (Some(remote), None, Some(before), None) => Some((before.id, remote)),
+        _ => None,
+    }
+}
+
+/// Gives a row the id under which its calendar is listed now. What was learned under the old one ends: the listing
+/// starts at the beginning, edits that found no calendar are sent again, and the watches are asked for anew, beside those that still may tell.
+async fn readdress(tx: &Tx, calendar: &Calendar, now: Timestamp) -> Result<(), StoreError> {
+    let operation = "give a calendar its new id";
+    let sql = "UPDATE calendars SET provider_id = $3 WHERE organization_id = $1 AND id = $2";
+    let values = values![tx.organization(operation)?, calendar.id, &calendar.remote.provider_id];
+    tx.execute(operation, sql, values).await?;
+    calendar_sync::begin_anew(tx, calendar.id, now).await?;
+    outbox::retry_not_found(tx, calendar.id, now).await?;
+    watches::replace(tx, calendar.id, now).await
 }
 
 fn added(

@@ -304,6 +304,19 @@ pub async fn retry(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, Store
     tx.execute(OPERATION, sql, values![organization, event, now]).await
 }
 
+/// Takes up again what was given up because its calendar was not found: it goes by another id; how many.
+///
+/// # Errors
+/// When the database fails.
+pub async fn retry_not_found(tx: &Tx, calendar: CalendarId, now: Timestamp) -> Result<u64, StoreError> {
+    const OPERATION: &str = "retry outbox entries of a calendar";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "UPDATE outbox SET state = 'pending', not_before = 0, attempt = 0, answered_at = NULL,
+            received_at = $3 WHERE organization_id = $1 AND calendar_id = $2 AND state = 'dead'
+            AND last_problem_code = 'not_found'";
+    tx.execute(OPERATION, sql, values![organization, calendar, now]).await
+}
+
 /// Takes unsettled entries of an event back, because it says again what the provider has; how many.
 ///
 /// # Errors

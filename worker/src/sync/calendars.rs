@@ -3,9 +3,10 @@
 //! A calendar that is no longer listed becomes `gone`: a state of the calendar, never a deletion of its events.
 
 use calfleet_domain::clock::Timestamp;
+use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::CalendarId;
 use calfleet_store::calendars::{self, ListingChanges};
-use calfleet_store::{Priority, Scope, StoreError, Tx, connections, watches, work};
+use calfleet_store::{Priority, Scope, StoreError, Tx, connections, outbox, watches, work};
 
 use super::{Stop, Sync};
 use crate::watch;
@@ -26,25 +27,41 @@ impl Sync<'_> {
         let changes = calendars::apply_listing(&tx, self.connection.id, &listed, new_id, now).await?;
         connections::set_calendars_listed(&tx, self.connection.id, now).await?;
         work::fence(&tx, self.claim, self.settings.lease, now).await?;
-        self.ask_for_watches(&tx, &changes, now).await?;
+        let mut asks = self.watches_wanted(&tx, &changes, now).await?;
+        let has_moved = !changes.readdressed.is_empty();
+        if has_moved && outbox::next_due(&tx, self.connection.id).await?.is_some() {
+            asks.push(self.push_ask(now));
+        }
+        work::ask(&tx, &asks).await?;
         tx.commit().await?;
         Ok(changes)
     }
 
     /// Calendars that came or went are to be watched, or no longer; with them those that nobody looks after.
-    async fn ask_for_watches(
+    async fn watches_wanted(
         &self,
         tx: &Tx,
         changes: &ListingChanges,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Ask>, StoreError> {
         if !self.settings.watches || !self.driver.capabilities().watches {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut calendars = watches::neglected(tx, self.connection.id).await?;
-        calendars.extend(changes.gone.iter().chain(&changes.restored));
-        let asks = calendars.into_iter().map(|calendar| watch::ask(self.connection, calendar, now));
-        work::ask(tx, &asks.collect::<Vec<_>>()).await.map(drop)
+        calendars.extend(changes.gone.iter().chain(&changes.restored).chain(&changes.readdressed));
+        Ok(calendars.into_iter().map(|calendar| watch::ask(self.connection, calendar, now)).collect())
+    }
+
+    /// An ask for what waits in the connection's outbox.
+    fn push_ask(&self, at: Timestamp) -> Ask {
+        Ask {
+            key: WorkKey { kind: Kind::Push, target: self.connection.id.0 },
+            organization_id: self.connection.organization_id,
+            connection_id: Some(self.connection.id),
+            lane: Lane::Sync,
+            at,
+            asker: Asker::Machine,
+        }
     }
 
     pub(super) fn scope(&self) -> Scope {

@@ -285,7 +285,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether a calendar that was not found is no longer listed either; it is then `gone`, and that is all.
+    /// Whether a calendar that was not found is no longer listed either; it is then `gone`, and that is all. One that
+    /// is listed under another id has its turn under that one, at once.
     async fn has_vanished(&mut self, calendar: &SyncedCalendar) -> Result<bool, Stop> {
         if !self.is_refreshed {
             self.refresh().await?;
@@ -293,11 +294,14 @@ impl Run<'_> {
         let tx = self.sync.store.read(self.sync.scope()).await?;
         let listed = calendar_sync::of_connection(&tx, self.sync.connection.id).await?;
         let id = calendar.sync.calendar_id;
-        let has_vanished = !listed.iter().any(|other| other.sync.calendar_id == id);
-        if has_vanished {
-            self.calendars.retain(|other| other.sync.calendar_id != id);
+        let now = listed.into_iter().find(|other| other.sync.calendar_id == id);
+        if now.as_ref().is_some_and(|now| now.provider_id == calendar.provider_id) {
+            return Ok(false);
         }
-        Ok(has_vanished)
+        self.has_more |= now.is_some();
+        self.calendars.retain(|other| other.sync.calendar_id != id);
+        self.calendars.extend(now);
+        Ok(true)
     }
 
     async fn write_quiet(&mut self) -> Result<(), StoreError> {

@@ -113,6 +113,18 @@ pub async fn agree(tx: &Tx, id: WatchId, agreed: &Agreed) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Has a calendar's watches replaced: they were begun under an id that it had. Until then they are not relied on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replace(tx: &Tx, calendar: CalendarId, now: Timestamp) -> Result<(), StoreError> {
+    const OPERATION: &str = "have watches replaced";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "UPDATE watches SET renew_at = $3, verified_at = NULL
+         WHERE organization_id = $1 AND calendar_id = $2 AND provider_id IS NOT NULL";
+    tx.execute(OPERATION, sql, values![organization, calendar, now]).await.map(drop)
+}
+
 /// Forgets watches that were stopped, and what their secrets opened.
 ///
 /// # Errors

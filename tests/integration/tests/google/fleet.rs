@@ -221,8 +221,13 @@ impl<'a> Fleet<'a> {
 
     /// Ada connects her account.
     pub(crate) async fn connect(&self) -> ConnectionId {
+        self.connect_as(ADA).await
+    }
+
+    /// Ada connects an account of that address.
+    pub(crate) async fn connect_as(&self, account: &str) -> ConnectionId {
         let page = self.begin(Some(USER)).await.unwrap();
-        let callback = self.decide(&page, ADA, &self.scopes, "allow").await;
+        let callback = self.decide(&page, account, &self.scopes, "allow").await;
         let back = self.come_back(&callback).await.unwrap();
         self.confirm(Some(USER), &back).await.unwrap()
     }

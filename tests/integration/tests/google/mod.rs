@@ -1,6 +1,7 @@
 //! Google from the consent page to the stored event: the service and the jobs against the simulated Google, through
 //! the real HTTP stack, on both databases.
 
+mod again;
 mod conferences;
 mod departure;
 pub(crate) mod desk;

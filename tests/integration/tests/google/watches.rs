@@ -21,6 +21,7 @@ on_both_databases![
     what_is_paused_or_gone_is_no_longer_watched,
     a_channel_whose_answer_was_lost_is_known_by_its_first_notification,
     a_calendar_that_cannot_be_watched_is_polled_and_says_why,
+    the_channel_of_a_renamed_account_is_replaced,
 ];
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -264,4 +265,23 @@ async fn a_calendar_that_cannot_be_watched_is_polled_and_says_why(database: &Tes
     assert!(row.last_error.is_some(), "{row:?}");
     let wait = row.due_at.since(watched.fleet.service.now());
     assert!(wait > Duration::from_hours(20) && wait < Duration::from_hours(25), "{wait:?}");
+}
+
+async fn the_channel_of_a_renamed_account_is_replaced(database: &TestStore) {
+    let mut watched = Watched::start(database).await;
+    watched.after(Duration::from_mins(20)).await;
+    let (first, id) = (watched.fleet.google().channels(), watched.id().await);
+
+    watched.fleet.google().rename_account(ADA, "countess@example.com").unwrap();
+    // which calendars there are is asked every hour
+    watched.after(HOUR).await;
+    watched.is_told(1).await;
+    watched.run_due().await;
+
+    let second = watched.fleet.google().channels();
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_ne!(second, first);
+    let known = watched.known().await;
+    assert_eq!(known.iter().map(|watch| watch.calendar_id).collect::<Vec<_>>(), [id]);
+    assert!(known[0].is_proven(watched.fleet.service.now()));
 }

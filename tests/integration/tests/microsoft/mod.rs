@@ -24,7 +24,7 @@ use url::Url;
 use crate::databases::TestStore;
 use crate::google::fleet::{ADA, Fleet, sandbox};
 
-const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A deployment with a Microsoft client, and the account of Ada at the simulated Microsoft.
 async fn start(database: &TestStore, past: Duration, future: Duration) -> Fleet<'_> {
@@ -41,8 +41,13 @@ async fn start(database: &TestStore, past: Duration, future: Duration) -> Fleet<
 
 /// The same, where Ada lets the application make changes.
 pub(crate) async fn start_writing(database: &TestStore) -> Fleet<'_> {
+    start_writing_over(database, 30 * DAY, 365 * DAY).await
+}
+
+/// The same, with a window that reaches as far.
+pub(crate) async fn start_writing_over(database: &TestStore, past: Duration, future: Duration) -> Fleet<'_> {
     let scopes = vec!["openid", "email", "profile", "offline_access", "Calendars.ReadWrite"];
-    start(database, 30 * DAY, 365 * DAY).await.writing(scopes)
+    start(database, past, future).await.writing(scopes)
 }
 
 fn client(sandbox: &Sandbox) -> OauthSettings {

@@ -5,6 +5,7 @@ mod accounts;
 mod batches;
 mod chance;
 mod cleanup;
+mod corpus;
 mod decisions;
 mod effects;
 mod exactly;

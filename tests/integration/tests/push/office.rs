@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::databases::TestStore;
 use crate::google::desk::Desk;
 use crate::google::fleet::{ADA, Fleet};
-use crate::microsoft::start_writing;
+use crate::microsoft::{DAY, start_writing_over};
 
 /// The providers that are written to.
 pub(super) const ALL: [ProviderKind; 3] =
@@ -32,8 +32,18 @@ pub(super) struct Office<'a> {
 impl<'a> Office<'a> {
     /// An account that may be written to, connected and in step.
     pub(super) async fn open(database: &'a TestStore, provider: ProviderKind) -> Self {
+        Self::open_over(database, provider, 30 * DAY, 365 * DAY).await
+    }
+
+    /// The same, where Microsoft's window reaches as far.
+    pub(super) async fn open_over(
+        database: &'a TestStore,
+        provider: ProviderKind,
+        past: Duration,
+        future: Duration,
+    ) -> Self {
         let desk = match provider {
-            ProviderKind::Microsoft => Desk::over(start_writing(database).await).await,
+            ProviderKind::Microsoft => Desk::over(start_writing_over(database, past, future).await).await,
             ProviderKind::Google => Desk::over(Fleet::start_writing(database).await).await,
             _ => {
                 let fleet = Fleet::start(database).await;

@@ -1,12 +1,17 @@
 //! Connections and their calendars.
 
+use std::time::Duration;
+
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    Access, CalendarId, CalendarState, ConnectionId, ConnectionState, RemoteCalendar,
+    Access, CalendarId, CalendarState, ConnectionId, ConnectionState, RemoteCalendar, SyncToken, WatchId,
 };
+use calfleet_store::calendar_sync::{self, CalendarSync, Due, Phase};
 use calfleet_store::calendars::{self, ListingChanges};
 use calfleet_store::connections::{self, Bound, ConnectionSettings};
-use calfleet_store::{LastProblem, StoreError, calendar_sync, organizations};
+use calfleet_store::doors::{DoorKind, SecretHash};
+use calfleet_store::watches::{self, About, Agreed, NewWatch, Notice};
+use calfleet_store::{LastProblem, StoreError, Tx, organizations};
 
 use crate::databases::{NOW, TestStore, new_id, on_both_databases, settings};
 
@@ -18,9 +23,12 @@ on_both_databases! {
     a_name_is_taken_once,
     a_listing_of_calendars_writes_only_what_differs,
     calendars_that_vanish_or_show_less_change_their_state_only,
+    a_primary_calendar_whose_account_is_renamed_keeps_its_row,
+    a_calendar_that_takes_the_place_of_another_is_another,
 }
 
 const LATER: Timestamp = Timestamp(NOW.0 + 60_000);
+const DAY: Duration = Duration::from_hours(24);
 
 async fn an_account_that_connects_again_gets_its_connection_back(test: &TestStore) {
     let first = test.connection("ada").await;
@@ -142,6 +150,80 @@ async fn calendars_that_vanish_or_show_less_change_their_state_only(test: &TestS
     let stored = calendars::list(&tx, connection).await.unwrap();
     assert_eq!(stored.iter().map(|calendar| calendar.is_selected).collect::<Vec<_>>(), [false, true]);
     assert!(stored.iter().all(|calendar| calendar.state == CalendarState::Reachable));
+}
+
+async fn a_primary_calendar_whose_account_is_renamed_keeps_its_row(test: &TestStore) {
+    let connection = test.connection("ada").await;
+    let first = list(test, connection, &[primary("ada@example.com"), calendar("home")], NOW).await.added;
+    progress(test, connection).await;
+
+    let listed = [primary("countess@example.com"), calendar("home")];
+    let renamed = list(test, connection, &listed, LATER).await;
+    let again = list(test, connection, &listed, LATER).await;
+
+    assert_eq!(renamed, ListingChanges { readdressed: vec![first[0]], ..ListingChanges::default() });
+    assert_eq!(again, ListingChanges::default());
+    let tx = test.begin().await;
+    let stored = calendars::list(&tx, connection).await.unwrap();
+    assert_eq!(stored.iter().map(|calendar| calendar.id).collect::<Vec<_>>(), first);
+    assert_eq!(stored.iter().map(|calendar| calendar.remote.clone()).collect::<Vec<_>>(), listed);
+    let synced = calendar_sync::of_connection(&tx, connection).await.unwrap();
+    let of = |id| synced.iter().map(|one| &one.sync).find(|sync| sync.calendar_id == id).unwrap();
+    let (begun, other) = (of(first[0]), of(first[1]));
+    assert_eq!((begun.requires_full, &begun.sync_token, &begun.page_token), (true, &None, &None));
+    assert!(begun.due_at <= LATER && begun.fresh_at == Some(NOW));
+    assert_eq!((other.requires_full, other.sync_token.is_some()), (false, true));
+    assert_eq!(renewals(&tx, first[0]).await, [(LATER, None)]);
+    assert_eq!(renewals(&tx, first[1]).await, [(LATER.plus(DAY), Some(NOW))]);
+}
+
+async fn a_calendar_that_takes_the_place_of_another_is_another(test: &TestStore) {
+    let connection = test.connection("ada").await;
+    let first = list(test, connection, &[calendar("work")], NOW).await.added;
+
+    let other = RemoteCalendar { is_primary: true, ..calendar("home") };
+    let changes = list(test, connection, &[other], LATER).await;
+
+    assert_eq!((changes.added.len(), changes.gone, changes.readdressed), (1, first, Vec::new()));
+}
+
+/// A primary calendar as Google lists it.
+fn primary(address: &str) -> RemoteCalendar {
+    RemoteCalendar { provider_id: address.into(), name: address.to_owned(), ..calendar("work") }
+}
+
+/// All calendars have been listed, are watched, and are listed again from a page.
+async fn progress(test: &TestStore, connection: ConnectionId) {
+    let tx = test.begin().await;
+    let mut begun = Vec::new();
+    for one in calendar_sync::of_connection(&tx, connection).await.unwrap() {
+        let due = Due { read: one.sync.due_at, next: LATER.plus(DAY) };
+        let sync = CalendarSync {
+            sync_token: Some(SyncToken("token".to_owned())),
+            page_token: Some("page".to_owned()),
+            phase: Phase::Listing,
+            fresh_at: Some(NOW),
+            ..one.sync
+        };
+        calendar_sync::save(&tx, &[(&sync, due)]).await.unwrap();
+        let id = WatchId(new_id());
+        let (until, renew_at) = (LATER.plus(DAY * 2), LATER.plus(DAY));
+        let new = NewWatch { id, connection_id: connection, calendar_id: sync.calendar_id, until, renew_at };
+        let secret = SecretHash::of(DoorKind::Watch, id.0.as_bytes());
+        watches::begin(&tx, &new, &secret, NOW).await.unwrap();
+        let agreed = Agreed { provider_id: id.0.to_string(), resource: None, expires_at: until, renew_at };
+        watches::agree(&tx, id, &agreed).await.unwrap();
+        let (watch, about) = (id.0.to_string(), About::Proof);
+        begun.push(Notice { secret, watch, resource: None, number: None, about });
+    }
+    tx.commit().await.unwrap();
+    watches::notified(&test.store, &begun, Duration::ZERO, NOW).await.unwrap();
+}
+
+/// When the watches of a calendar are to be renewed, and when they proved alive.
+async fn renewals(tx: &Tx, calendar: CalendarId) -> Vec<(Timestamp, Option<Timestamp>)> {
+    let known = watches::of_calendar(tx, calendar).await.unwrap();
+    known.into_iter().map(|watch| (watch.renew_at, watch.verified_at)).collect()
 }
 
 fn state(calendar: Option<calendars::Calendar>) -> CalendarState {

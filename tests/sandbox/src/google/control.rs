@@ -80,6 +80,14 @@ impl GoogleControl {
         self.with(|world, _| world.google.create_account(spec))
     }
 
+    /// Changes an account's primary address, and with it the id of its primary calendar; the old id is not found.
+    ///
+    /// # Errors
+    /// When there is no such account, or one of the new address.
+    pub fn rename_account(&self, old: &str, new: &str) -> Result<(), SandboxError> {
+        self.with(|world, now| world.google.rename_account(old, new, now))
+    }
+
     /// Removes an account: nobody signs in or acts for it any more; whether there was one.
     pub fn remove_account(&self, email: &str) -> bool {
         self.with(|world, _| {

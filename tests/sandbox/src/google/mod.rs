@@ -21,6 +21,7 @@ mod guests;
 mod list;
 mod oauth;
 mod palette;
+mod rename;
 mod times;
 mod token;
 mod watch;

@@ -109,6 +109,14 @@ impl Google {
         Ok(Reply::Empty)
     }
 
+    /// The channels of an account are its own under its new address; those of its primary calendar watch an id that is
+    /// no more.
+    pub(crate) fn rename_channels(&mut self, old: &str, new: &str) {
+        for channel in self.channels.values_mut().filter(|channel| channel.who == old) {
+            new.clone_into(&mut channel.who);
+        }
+    }
+
     /// Ids of the channels that are open at that time.
     pub(crate) fn open_channels(&self, now: i64) -> Vec<String> {
         self.channels.iter().filter(|(_, channel)| channel.until > now).map(|(id, _)| id.clone()).collect()

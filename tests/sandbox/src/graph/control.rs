@@ -86,6 +86,14 @@ impl MicrosoftControl {
         self.graph(|graph, _| graph.create_account(spec))
     }
 
+    /// Changes an account's primary address; the ids of its calendars stay.
+    ///
+    /// # Errors
+    /// When there is no such account, or one of the new address.
+    pub fn rename_account(&self, old: &str, new: &str) -> Result<(), SandboxError> {
+        self.graph(|graph, now| graph.rename_account(old, new, now))
+    }
+
     /// The id of an account's default calendar.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod id;
 mod oauth;
 mod pattern;
 mod query;
+mod rename;
 mod respond;
 mod schedule;
 pub(crate) mod subscriptions;

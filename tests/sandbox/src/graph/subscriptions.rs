@@ -127,6 +127,13 @@ fn refused(message: &str) -> ApiError {
 }
 
 impl Graph {
+    /// The subscriptions of an account are its own under its new address.
+    pub(crate) fn rename_subscribers(&mut self, old: &str, new: &str) {
+        for known in self.subscriptions.values_mut().filter(|known| known.who == old) {
+            new.clone_into(&mut known.who);
+        }
+    }
+
     /// The calendar of a resource; `None` for all of the mailbox.
     fn watched(&self, who: &str, resource: &str) -> Result<Option<String>, ApiError> {
         let path: Vec<&str> = resource.trim_matches('/').split('/').collect();

@@ -180,6 +180,15 @@ impl Tokens {
         true
     }
 
+    /// What was granted for an account is granted for it under its new address.
+    pub(crate) fn rename_account(&mut self, old: &str, new: &str) {
+        let grants = self.access.values_mut().chain(self.refresh.values_mut()).map(|token| &mut token.grant);
+        let redeemable = self.codes.values_mut().map(|code| &mut code.consent.grant);
+        for grant in grants.chain(redeemable).filter(|grant| grant.account == old) {
+            new.clone_into(&mut grant.account);
+        }
+    }
+
     /// Ends all grants of an account.
     pub(crate) fn revoke_account(&mut self, account: &str) {
         self.refresh.retain(|_, token| token.grant.account != account);

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::normalise::Setting;
 use super::{fields, guests, times};
+use crate::instances::has_stray;
 use crate::marker;
 
 /// The body of a request, or the raw payload that it is laid over.
@@ -105,6 +106,9 @@ pub(super) fn new_event(
     };
     let mut body = whole(fields, setting);
     if let Some((series, master)) = series {
+        if has_stray(series, master) {
+            return Err(Unsayable::NoInstance);
+        }
         let lines = times::recurrence(series, master, &[], setting.zone)?;
         body.insert("recurrence".to_owned(), Value::Array(lines));
     }

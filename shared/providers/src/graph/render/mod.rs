@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::normalise::Setting;
 use super::recurrence::NoPattern;
 use super::{body, fields, guests, spans, wire};
+use crate::instances::has_stray;
 
 /// The body of a request, or the raw payload that it is laid over.
 pub(super) type Body = Map<String, Value>;
@@ -140,7 +141,10 @@ pub(super) fn new_event(
 ) -> Result<Body, Unsayable> {
     let (fields, series) = face(event).ok_or(Unsayable::NoMaster)?;
     let mut body = whole(fields, setting)?;
-    if let Some((_, master)) = series {
+    if let Some((series, master)) = series {
+        if has_stray(series, master) {
+            return Err(Unsayable::NoInstance);
+        }
         body.insert("recurrence".to_owned(), spans::pattern(master, setting.zone)?);
     }
     put_meeting(&mut body, fields, &Body::new());

@@ -5,7 +5,7 @@
 //! no name there: a single event is written as the instants it stands for, a series is refused.
 
 use calfleet_domain::ics;
-use calfleet_domain::model::{End, Fields, Master, Override, RecurrenceId, Series, When, Zone};
+use calfleet_domain::model::{End, Fields, Master, Override, RecurrenceId, Rule, Series, When, Zone};
 use calfleet_domain::recurrence::expand::start_of;
 use calfleet_domain::recurrence::{end_of, rule, zone};
 use chrono::SecondsFormat;
@@ -28,6 +28,11 @@ pub(super) fn span(fields: &Fields, calendar: Option<Tz>) -> (Value, Value) {
 pub(super) fn check(master: &Master) -> Result<(), Unsayable> {
     if matches!(master.fields.start.zone(), Some(Zone::Custom(_))) {
         return Err(Unsayable::CustomZone);
+    }
+    // RFC 7529; Google refuses the whole event.
+    let names_one = |rule: &Rule| rule.0.to_ascii_uppercase().contains("RSCALE=");
+    if master.rules.iter().any(names_one) {
+        return Err(Unsayable::NamedCalendar);
     }
     // It refuses `RDATE;VALUE=PERIOD`.
     if master.additions.values().any(Option::is_some) { Err(Unsayable::Periods) } else { Ok(()) }

@@ -40,11 +40,11 @@ const LIMITS: &[(ProviderKind, &str, &str)] = &[
     (Google, "own-rdate-exdate-mixed 0", OWN_LENGTH),
     (Google, "pyical-issue_156_RDATE_with_PERIOD_TZID_khal 0", NO_MASTER),
     (Google, "pyical-issue_464_invalid_rdate 0", OWN_LENGTH),
-    // Rules of other calendars than the Gregorian.
-    (Google, "pyical-rfc_7529 0", REFUSED),
-    (Google, "pyical-rfc_7529 1", REFUSED),
-    (Google, "pyical-rfc_7529 2", REFUSED),
-    (Google, "pyical-rfc_7529 3", REFUSED),
+    // Rules that name a calendar system (RFC 7529).
+    (Google, "pyical-rfc_7529 0", NAMED),
+    (Google, "pyical-rfc_7529 1", NAMED),
+    (Google, "pyical-rfc_7529 2", NAMED),
+    (Google, "pyical-rfc_7529 3", NAMED),
     (
         Microsoft,
         "nodeical-Office-2012-owa 3",
@@ -98,7 +98,7 @@ const NO_MASTER: &str = "This provider cannot make instances of a series without
 const NO_PATTERN: &str = "This provider cannot repeat an event by a rule of this kind.";
 const NOT_TENTATIVE: &str = "status: \"Confirmed\", not \"Tentative\"";
 const OWN_LENGTH: &str = "This provider cannot add dates of a length of their own to a series.";
-const REFUSED: &str = "The server refused the request (status 400); nothing can be done about it here.";
+const NAMED: &str = "This provider cannot repeat an event by a rule that names a calendar system.";
 const TOO_FAR: &str = "This provider cannot move an instance to or past the day of its neighbour.";
 
 /// Beyond what Microsoft's window is opened to, so that its frame holds every instance that is compared.

@@ -37,6 +37,8 @@ pub(super) enum Unsayable {
     CustomZone,
     #[error("add dates of a length of their own to a series")]
     Periods,
+    #[error("repeat an event by a rule that names a calendar system")]
+    NamedCalendar,
     #[error("change the guests of an event whose guests it shows only in part")]
     PartOfGuests,
     #[error("make instances of a series without the series")]

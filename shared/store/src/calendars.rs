@@ -251,7 +251,8 @@ fn readdressed<'a>(
 }
 
 /// Gives a row the id under which its calendar is listed now. What was learned under the old one ends: the listing
-/// starts at the beginning, edits that found no calendar are sent again, and the watches are asked for anew, beside those that still may tell.
+/// starts at the beginning, edits that found no calendar are sent again, and the watches are asked for anew, beside those
+/// that still may tell.
 async fn readdress(tx: &Tx, calendar: &Calendar, now: Timestamp) -> Result<(), StoreError> {
     let operation = "give a calendar its new id";
     let sql = "UPDATE calendars SET provider_id = $3 WHERE organization_id = $1 AND id = $2";

@@ -40,8 +40,26 @@ impl<'a> Component<'a> {
 
     /// The first line of that name.
     pub(crate) fn line(&self, name: &str) -> Option<&Line<'a>> {
-        self.lines.iter().find(|line| line.name() == name)
+        self.lines.iter().find(|line| line.is(name))
     }
+}
+
+/// The first line of that name in the component at `span` itself; the rest of it is not read.
+pub(crate) fn line_of<'a>(text: &'a [u8], span: &Range<usize>, name: &str) -> Option<Line<'a>> {
+    let mut depth = 0_usize;
+    for line in Lines::within(text, span) {
+        if marked(&line.bytes, "BEGIN").is_some() {
+            depth += 1;
+        } else if marked(&line.bytes, "END").is_some() {
+            depth = depth.saturating_sub(1).max(1);
+        } else if depth == 1 {
+            let line = Line::new(line.bytes);
+            if line.is(name) {
+                return Some(line);
+            }
+        }
+    }
+    None
 }
 
 trait PopInner<T> {

@@ -51,7 +51,7 @@ pub fn conference(link: &str) -> Conference {
 /// Finds the conference of an event: what is marked as one first, then links of known hosts in URL, location and
 /// description. Telephone numbers and chat rooms do not count.
 pub(crate) fn find(component: &Component<'_>, texts: [Option<&str>; 3]) -> Option<Conference> {
-    let marked = |name: &'static str| component.lines.iter().filter(move |line| line.name() == name);
+    let marked = |name: &'static str| component.lines.iter().filter(move |line| line.is(name));
     let link = |line: &Line<'_>| {
         let link = value::text(line.value().trim());
         (link.starts_with("https://") || link.starts_with("http://")).then_some(link)

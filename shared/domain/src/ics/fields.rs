@@ -73,7 +73,7 @@ impl Part {
 pub(crate) fn recurring<'l>(
     fields: Fields,
     lines: impl Iterator<Item = &'l str>,
-    zones: &mut Zones,
+    zones: &mut Zones<'_>,
     limits: &Limits,
     warnings: &mut Vec<String>,
 ) -> Result<Part, Fault> {
@@ -93,7 +93,7 @@ pub(crate) fn recurring<'l>(
 /// Reads a `VEVENT`.
 pub(crate) fn part(
     component: &Component<'_>,
-    zones: &mut Zones,
+    zones: &mut Zones<'_>,
     limits: &Limits,
     warnings: &mut Vec<String>,
 ) -> Result<Part, Fault> {
@@ -132,15 +132,15 @@ fn short(value: &str) -> String {
     value.trim().chars().take(40).collect()
 }
 
-struct Reading<'r> {
+struct Reading<'r, 't> {
     part: Part,
-    zones: &'r mut Zones,
+    zones: &'r mut Zones<'t>,
     warnings: &'r mut Vec<String>,
     attendees: Vec<crate::model::Attendee>,
     seen: BTreeSet<&'static str>,
 }
 
-impl Reading<'_> {
+impl Reading<'_, '_> {
     fn line(&mut self, line: &Line<'_>) -> Result<(), Fault> {
         if line.is_damaged {
             self.warn("a line is not valid UTF-8; its unreadable letters are replaced");

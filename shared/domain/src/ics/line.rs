@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 /// The logical lines of a document with the bytes they were folded from.
 pub(crate) struct Lines<'a> {
     text: &'a [u8],
@@ -34,7 +36,7 @@ impl<'a> Lines<'a> {
     /// The next physical line: its content and where the one after it begins.
     fn physical(&self, at: usize) -> (&'a [u8], usize) {
         let rest = self.text.get(at..).unwrap_or_default();
-        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+        let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         let content = rest.get(..end).unwrap_or_default();
         let mark = match rest.get(end..) {
             Some([b'\r', b'\n', ..]) => 2,
@@ -88,13 +90,13 @@ const TIMES: [&str; 5] = ["DTSTART", "DTEND", "RECURRENCE-ID", "EXDATE", "RDATE"
 impl<'a> Line<'a> {
     pub(crate) fn new(bytes: Cow<'a, [u8]>) -> Self {
         let (text, is_damaged) = decode(bytes);
-        let name_end = text.find([';', ':']).unwrap_or(text.len());
+        let name_end = memchr2(b';', b':', text.as_bytes()).unwrap_or(text.len());
         let name = text.get(..name_end).unwrap_or_default();
         let parameters = text.get(name_end..).unwrap_or_default();
         let colon = if TIMES.iter().any(|time| time.eq_ignore_ascii_case(name)) {
             parameters.rfind(':')
         } else {
-            unquoted_colon(parameters).or_else(|| parameters.find(':'))
+            unquoted(parameters, b':').or_else(|| parameters.find(':'))
         };
         let value_start = colon.map_or(text.len() + 1, |colon| name_end + colon + 1);
         Self { text, name_end, value_start, is_damaged }
@@ -110,6 +112,11 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Whether that is its name; `name` is in upper case.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.text.get(..self.name_end).is_some_and(|written| written.trim().eq_ignore_ascii_case(name))
+    }
+
     /// The value as written, escapes and all.
     pub(crate) fn value(&self) -> &str {
         self.text.get(self.value_start..).unwrap_or_default()
@@ -119,7 +126,7 @@ impl<'a> Line<'a> {
     pub(crate) fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut rest = self.text.get(self.name_end..self.value_start.checked_sub(1)?)?;
         while let Some(after) = rest.strip_prefix(';') {
-            let end = unquoted(after, ';').unwrap_or(after.len());
+            let end = unquoted(after, b';').unwrap_or(after.len());
             let (parameter, following) = after.split_at_checked(end)?;
             rest = following;
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -152,20 +159,13 @@ fn decode(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
     }
 }
 
-fn unquoted_colon(text: &str) -> Option<usize> {
-    unquoted(text, ':')
-}
-
-fn unquoted(text: &str, wanted: char) -> Option<usize> {
+/// Where an ASCII letter stands outside of quotes.
+fn unquoted(text: &str, wanted: u8) -> Option<usize> {
     let mut is_quoted = false;
-    for (index, letter) in text.char_indices() {
-        match letter {
-            '"' => is_quoted = !is_quoted,
-            letter if letter == wanted && !is_quoted => return Some(index),
-            _ => {}
-        }
-    }
-    None
+    text.bytes().position(|byte| {
+        is_quoted ^= byte == b'"';
+        byte == wanted && !is_quoted
+    })
 }
 
 fn decode_parameter(text: &str) -> Cow<'_, str> {

@@ -17,7 +17,7 @@ use super::fault::Fault;
 use super::fields::{self, Part};
 use super::line::Lines;
 use super::series::{self, Reading};
-use super::timezones::{self, Zones};
+use super::timezones::{NamedZone, Zones};
 use super::{IcsError, Limits, value};
 use crate::clock::Timestamp;
 use crate::model::{Event, Uid};
@@ -91,7 +91,7 @@ pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Do
     let outline = outline(text, limits)?;
     let header = |name: &str| {
         let lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);
-        let line = lines.map(|(line, _)| line).find(|line| line.name() == name)?;
+        let line = lines.map(|(line, _)| line).find(|line| line.is(name))?;
         Some(value::text(line.value()).trim().to_owned()).filter(|value| !value.is_empty())
     };
     let interval = header("REFRESH-INTERVAL").or_else(|| header("X-PUBLISHED-TTL"));
@@ -167,33 +167,24 @@ fn made_uid(text: &[u8], event: &EventSpan) -> String {
 }
 
 /// The zones and the header of one `VCALENDAR`.
-struct Scope {
-    zones: Zones,
-    /// `TZID` and place of each zone.
-    places: Vec<(String, Range<usize>)>,
+struct Scope<'t> {
+    zones: Zones<'t>,
     header: Vec<Range<usize>>,
 }
 
-impl Scope {
-    fn new(text: &[u8], calendar: &CalendarSpan<'_>, zone: Option<Tz>) -> Self {
-        let mut places = Vec::new();
-        let mut embedded = Vec::new();
-        for span in &calendar.zones {
-            if let Some(zone) = timezones::embedded(&Component::at(text, span)) {
-                places.push((zone.tzid.clone(), span.clone()));
-                embedded.push(zone);
-            }
-        }
+impl<'t> Scope<'t> {
+    fn new(text: &'t [u8], calendar: &CalendarSpan<'_>, zone: Option<Tz>) -> Self {
+        let embedded = calendar.zones.iter().filter_map(|span| NamedZone::at(text, span)).collect();
         let kept = |name: &str| matches!(name, "PRODID" | "VERSION" | "CALSCALE");
         let header =
             calendar.lines.iter().filter(|(line, _)| kept(&line.name())).map(|(_, span)| span.clone());
-        Self { zones: Zones::new(embedded, zone), places, header: header.collect() }
+        Self { zones: Zones::new(embedded, zone), header: header.collect() }
     }
 }
 
 struct Reader<'a, 'l> {
     text: &'a [u8],
-    scopes: Vec<Scope>,
+    scopes: Vec<Scope<'a>>,
     reading: Reading<'l>,
     /// Whether the document is one object and its text therefore the object's.
     is_one: bool,
@@ -239,7 +230,7 @@ impl Reader<'_, '_> {
             let mut part = fields::part(&component, &mut scope.zones, self.reading.limits, warnings)?;
             part.position = position;
             parts.push(part);
-            if !self.is_one && !scope.places.is_empty() {
+            if !self.is_one && !scope.zones.embedded().is_empty() {
                 let tzids = component.lines.iter().filter_map(|line| line.parameter("TZID"));
                 used.extend(tzids.map(|tzid| tzid.trim().to_owned()));
             }
@@ -262,8 +253,9 @@ impl Reader<'_, '_> {
         };
         if let Some(scope) = scope {
             scope.header.iter().for_each(&mut add);
-            let needed = scope.places.iter().filter(|(tzid, _)| used.is_none_or(|used| used.contains(tzid)));
-            needed.map(|(_, span)| span).for_each(&mut add);
+            let zones = scope.zones.embedded().iter();
+            let needed = zones.filter(|zone| used.is_none_or(|used| used.contains(&zone.tzid)));
+            needed.map(|zone| &zone.span).for_each(&mut add);
         }
         spans.iter().map(|event| &event.span).for_each(&mut add);
         raw.push_str("END:VCALENDAR\r\n");

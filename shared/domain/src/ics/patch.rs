@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::component::{Component, EventSpan, outline};
 use super::line::{Line, Lines};
 use super::series::Keys;
-use super::timezones::{self, Zones};
+use super::timezones::{NamedZone, Zones};
 use super::write::{part_text, write, zone_texts};
 use super::{Limits, guests, reminders};
 use crate::clock::Timestamp;
@@ -65,13 +65,8 @@ pub fn patch(raw: &str, before: &Event, after: &Event, stamp: Timestamp) -> Stri
         outline.events.iter().filter(|event| event.uid.as_deref().is_none_or(|found| found == uid)).collect();
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return write(after, stamp) };
 
-    let components: Vec<Component<'_>> = outline
-        .calendars
-        .iter()
-        .flat_map(|calendar| &calendar.zones)
-        .map(|span| Component::at(raw.as_bytes(), span))
-        .collect();
-    let embedded: Vec<_> = components.iter().filter_map(timezones::embedded).collect();
+    let spans_of_zones = outline.calendars.iter().flat_map(|calendar| &calendar.zones);
+    let embedded: Vec<_> = spans_of_zones.filter_map(|span| NamedZone::at(raw.as_bytes(), span)).collect();
     let known: BTreeSet<String> = embedded.iter().map(|zone| zone.tzid.clone()).collect();
     let mut zones = Zones::new(embedded, None);
 
@@ -127,7 +122,7 @@ fn parts(event: &Event) -> BTreeMap<Option<RecurrenceId>, Part<'_>> {
 }
 
 /// Which part of `event` a `VEVENT` is.
-fn id_of(component: &Component<'_>, event: &Event, zones: &mut Zones) -> Option<RecurrenceId> {
+fn id_of(component: &Component<'_>, event: &Event, zones: &mut Zones<'_>) -> Option<RecurrenceId> {
     let line = component.line("RECURRENCE-ID")?;
     let when = zones.when(line, line.value(), &mut Vec::new())?;
     let start = match &event.body {

@@ -1,29 +1,47 @@
 //! `VTIMEZONE`s (RFC 5545 §3.6.5), and which zone a time in the same document is written in.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::NaiveDateTime;
 use chrono_tz::Tz;
 
-use super::component::Component;
+use super::component::{Component, line_of};
 use super::line::Line;
 use super::value::{self, Moment};
 use crate::model::{CustomZone, Observance, When, Zone};
 use crate::recurrence::rule;
-use crate::recurrence::zone::{EmbeddedZone, resolve};
+use crate::recurrence::zone::{EmbeddedZone, resolve_in};
 
 /// Most observances of one zone that are believed; the longest real history has some 250.
 const MOST_OBSERVANCES: usize = 1000;
 
-/// Reads a `VTIMEZONE`; `None` without a `TZID`.
-pub(crate) fn embedded(component: &Component<'_>) -> Option<EmbeddedZone> {
-    let tzid = value::text(component.line("TZID")?.value()).trim().to_owned();
-    let location = component.line("X-LIC-LOCATION").map(|line| line.value().trim().to_owned());
-    let parts = component.parts.iter().filter(|part| matches!(part.name.as_str(), "STANDARD" | "DAYLIGHT"));
-    let mut observances: Vec<Observance> = parts.filter_map(observance).take(MOST_OBSERVANCES).collect();
-    observances.sort_by_key(|observance| observance.onset);
-    let rules = (!observances.is_empty()).then(|| Arc::new(CustomZone { tzid: tzid.clone(), observances }));
-    Some(EmbeddedZone { tzid, location, rules })
+/// A `VTIMEZONE` by its name. Its rules are read when a time needs them, which is rare: most names are known.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedZone<'t> {
+    pub(crate) tzid: String,
+    pub(crate) span: Range<usize>,
+    text: &'t [u8],
+}
+
+impl<'t> NamedZone<'t> {
+    /// The one at `span`; `None` without a `TZID`.
+    pub(crate) fn at(text: &'t [u8], span: &Range<usize>) -> Option<Self> {
+        let tzid = value::text(line_of(text, span, "TZID")?.value()).trim().to_owned();
+        Some(Self { tzid, span: span.clone(), text })
+    }
+
+    fn read(&self) -> EmbeddedZone {
+        let component = Component::at(self.text, &self.span);
+        let location = component.line("X-LIC-LOCATION").map(|line| line.value().trim().to_owned());
+        let parts =
+            component.parts.iter().filter(|part| matches!(part.name.as_str(), "STANDARD" | "DAYLIGHT"));
+        let mut observances: Vec<Observance> = parts.filter_map(observance).take(MOST_OBSERVANCES).collect();
+        observances.sort_by_key(|observance| observance.onset);
+        let tzid = self.tzid.clone();
+        let rules = (!observances.is_empty()).then(|| Arc::new(CustomZone { tzid, observances }));
+        EmbeddedZone { location, rules }
+    }
 }
 
 fn observance(part: &Component<'_>) -> Option<Observance> {
@@ -33,7 +51,7 @@ fn observance(part: &Component<'_>) -> Option<Observance> {
         .and_then(|line| value::utc_offset(line.value()))
         .unwrap_or(offset_after_seconds);
     let mut onsets: Vec<NaiveDateTime> = Vec::new();
-    for line in part.lines.iter().filter(|line| line.name() == "RDATE") {
+    for line in part.lines.iter().filter(|line| line.is("RDATE")) {
         onsets.extend(value::list(line.value()).filter_map(wall).take(MOST_OBSERVANCES));
     }
     onsets.sort_unstable();
@@ -60,15 +78,20 @@ fn wall(text: &str) -> Option<NaiveDateTime> {
 
 /// The zones that times of one `VCALENDAR` can be written in.
 #[derive(Debug, Default)]
-pub(crate) struct Zones {
-    embedded: Vec<EmbeddedZone>,
+pub(crate) struct Zones<'t> {
+    embedded: Vec<NamedZone<'t>>,
     default: Option<Tz>,
     known: Vec<(String, Option<Zone>)>,
 }
 
-impl Zones {
-    pub(crate) fn new(embedded: Vec<EmbeddedZone>, default: Option<Tz>) -> Self {
+impl<'t> Zones<'t> {
+    pub(crate) fn new(embedded: Vec<NamedZone<'t>>, default: Option<Tz>) -> Self {
         Self { embedded, default, known: Vec::new() }
+    }
+
+    /// Those that the document describes.
+    pub(crate) fn embedded(&self) -> &[NamedZone<'t>] {
+        &self.embedded
     }
 
     /// The calendar's own zone.
@@ -80,7 +103,8 @@ impl Zones {
         if let Some((_, zone)) = self.known.iter().find(|(known, _)| known == tzid) {
             return zone.clone();
         }
-        let zone = resolve(tzid, &self.embedded);
+        let zone =
+            resolve_in(tzid, |name| self.embedded.iter().find(|zone| zone.tzid == name).map(NamedZone::read));
         // a document with a thousand names of zones has no use for this memory
         if self.known.len() < 100 {
             self.known.push((tzid.to_owned(), zone.clone()));

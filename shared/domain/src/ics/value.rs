@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use memchr::memchr2;
 
 use crate::clock::Timestamp;
 use crate::model::NominalDuration;
@@ -137,26 +138,25 @@ pub(crate) fn utc_offset(text: &str) -> Option<i32> {
 
 /// Undoes the escapes of `TEXT`; line ends become `\n`, an unknown escape loses its backslash.
 pub(crate) fn text(raw: &str) -> String {
-    if !raw.contains(['\\', '\r']) {
-        return raw.to_owned();
-    }
     let mut text = String::with_capacity(raw.len());
-    let mut letters = raw.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => match letters.next() {
+    let mut rest = raw;
+    while let Some((plain, marked)) =
+        memchr2(b'\\', b'\r', rest.as_bytes()).and_then(|at| rest.split_at_checked(at))
+    {
+        text.push_str(plain);
+        let mut letters = marked.chars();
+        if letters.next() == Some('\\') {
+            match letters.next() {
                 Some('n' | 'N') => text.push('\n'),
                 Some(escaped) => text.push(escaped),
                 None => {}
-            },
-            '\r' => {
-                if letters.peek() != Some(&'\n') {
-                    text.push('\n');
-                }
             }
-            letter => text.push(letter),
+        } else if !letters.as_str().starts_with('\n') {
+            text.push('\n');
         }
+        rest = letters.as_str();
     }
+    text.push_str(rest);
     text
 }
 

@@ -5,6 +5,7 @@
 //! was needed. A zone is looked for by name before its embedded rules are believed: our zone data are newer than
 //! what a producer once wrote down.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, NaiveDateTime, Offset, TimeZone, Utc};
@@ -28,25 +29,28 @@ pub enum Adjusted {
     Overlap,
 }
 
-/// A `VTIMEZONE` of the object at hand.
+/// What a `VTIMEZONE` of the object at hand says of a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedZone {
-    /// `TZID`, outer blanks dropped.
-    pub tzid: String,
     /// `X-LIC-LOCATION`: the producer's own hint at the IANA name.
     pub location: Option<String>,
     /// Its rules; `None` when no usable observance was found.
     pub rules: Option<Arc<CustomZone>>,
 }
 
+/// Finds the zone that a name means, where nothing describes it; `None` when nobody can know.
+pub fn resolve(name: &str) -> Option<Zone> {
+    resolve_in(name, |_| None)
+}
+
 /// Finds the zone that a `TZID` means; `None` when nobody can know.
 ///
-/// `embedded` are the `VTIMEZONE`s of the same `VCALENDAR`. The calendar's own zone is not consulted: whoever
-/// falls back on it says so.
-pub fn resolve(tzid: &str, embedded: &[EmbeddedZone]) -> Option<Zone> {
+/// `embedded` looks for its `VTIMEZONE` in the same `VCALENDAR`, and is not asked where the name is enough. The
+/// calendar's own zone is not consulted: whoever falls back on it says so.
+pub fn resolve_in(tzid: &str, embedded: impl FnOnce(&str) -> Option<EmbeddedZone>) -> Option<Zone> {
     let name = tzid.trim().trim_matches('"').trim();
-    let here = || embedded.iter().find(|zone| zone.tzid == name);
-    let rules = || here().and_then(|zone| zone.rules.clone()).map(Zone::Custom);
+    let here = LazyCell::new(|| embedded(name));
+    let rules = || here.as_ref().and_then(|zone| zone.rules.clone()).map(Zone::Custom);
     if is_ambiguous(name)
         && let Some(zone) = rules()
     {
@@ -55,7 +59,7 @@ pub fn resolve(tzid: &str, embedded: &[EmbeddedZone]) -> Option<Zone> {
     if let Some(zone) = iana(name).or_else(|| suffix(name)) {
         return Some(Zone::Iana(zone));
     }
-    if let Some(zone) = here().and_then(|zone| zone.location.as_deref()).and_then(iana) {
+    if let Some(zone) = here.as_ref().and_then(|zone| zone.location.as_deref()).and_then(iana) {
         return Some(Zone::Iana(zone));
     }
     if let Some(zone) = windows_zones::by_name(name) {
@@ -237,7 +241,7 @@ mod tests {
 
     #[test]
     fn names_of_every_producer_lead_to_the_zone() {
-        let zone = |name| resolve(name, &[]).map(|zone| zone.name().to_owned());
+        let zone = |name| resolve(name).map(|zone| zone.name().to_owned());
 
         for (name, expected) in [
             ("Europe/Paris", "Europe/Paris"),
@@ -262,9 +266,9 @@ mod tests {
 
     #[test]
     fn an_offset_as_a_name_is_a_zone_without_seasons() {
-        let Some(Zone::Custom(zone)) = resolve("UTC+05:30", &[]) else { panic!("no zone") };
+        let Some(Zone::Custom(zone)) = resolve("UTC+05:30") else { panic!("no zone") };
 
         assert_eq!(zone.observances[0].offset_after_seconds, 19_800);
-        assert_eq!(resolve("UTC+99", &[]), None);
+        assert_eq!(resolve("UTC+99"), None);
     }
 }

@@ -112,7 +112,7 @@ fn time_zone(text: &str) -> Option<String> {
 }
 
 fn iana(name: &str) -> Option<Tz> {
-    match zone::resolve(name, &[])? {
+    match zone::resolve(name)? {
         Zone::Iana(zone) => Some(zone),
         Zone::Custom(_) => None,
     }

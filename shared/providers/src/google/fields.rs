@@ -141,7 +141,7 @@ fn when(time: &Moment, calendar: Option<Tz>, recurs: Recurs, warnings: &mut Vec<
         return is_sane(date).then_some(When::Date(date));
     }
     let named = time.time_zone.as_deref().and_then(|name| {
-        let zone = zone::resolve(name, &[]);
+        let zone = zone::resolve(name);
         if zone.is_none() {
             let name: String = name.chars().take(80).collect();
             warnings.push(format!("the time zone {name:?} is unknown; the calendar's own is used"));

@@ -34,7 +34,7 @@ pub(super) fn span(event: &Event, calendar: Option<Tz>, warnings: &mut Vec<Strin
     let recurs = if event.recurrence.is_some() { Recurs::Yes } else { Recurs::No };
     let start_zone = own_zone([ranged, start_zone], calendar, warnings);
     let begins = instant(start)?;
-    let end_zone = event.original_end_time_zone.as_deref().and_then(|name| zone::resolve(name, &[]));
+    let end_zone = event.original_end_time_zone.as_deref().and_then(zone::resolve);
     let from = in_zone(begins, start_zone.as_ref(), recurs)?;
     let until = end.and_then(instant).filter(|end| *end >= begins);
     let until = until.and_then(|until| in_zone(until, end_zone.as_ref().or(start_zone.as_ref()), recurs));
@@ -50,7 +50,7 @@ pub(super) fn original_start(event: &Event) -> Option<RecurrenceId> {
     if !event.is_all_day {
         return Some(RecurrenceId::Utc(original));
     }
-    let zone = event.original_start_time_zone.as_deref().and_then(|name| zone::resolve(name, &[]));
+    let zone = event.original_start_time_zone.as_deref().and_then(zone::resolve);
     Some(RecurrenceId::Date(midnight(original, zone.as_ref())))
 }
 
@@ -88,7 +88,7 @@ fn wall(moment: &Moment) -> Option<NaiveDateTime> {
 /// The instant of a time in the zone that the answer names.
 fn instant(moment: &Moment) -> Option<DateTime<Utc>> {
     let wall = wall(moment)?;
-    match moment.time_zone.as_deref().and_then(|name| zone::resolve(name, &[])) {
+    match moment.time_zone.as_deref().and_then(zone::resolve) {
         Some(zone) => Some(zone::ZoneClock::new(&zone).instant(wall).0),
         None => Some(wall.and_utc()),
     }
@@ -98,7 +98,7 @@ fn instant(moment: &Moment) -> Option<DateTime<Utc>> {
 fn own_zone(names: [Option<&str>; 2], calendar: Option<Tz>, warnings: &mut Vec<String>) -> Option<Zone> {
     let mut unknown = None;
     for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
-        match zone::resolve(name, &[]) {
+        match zone::resolve(name) {
             Some(zone) => return Some(zone),
             None => unknown = unknown.or(Some(name)),
         }
@@ -133,7 +133,7 @@ fn day(moment: &Moment, written_in: Option<&str>) -> Option<NaiveDate> {
     if shown.time() == NaiveTime::MIN {
         return Some(shown.date());
     }
-    let zone = written_in.and_then(|name| zone::resolve(name, &[]));
+    let zone = written_in.and_then(zone::resolve);
     Some(midnight(instant(moment)?, zone.as_ref()))
 }
 

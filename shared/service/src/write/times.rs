@@ -77,7 +77,7 @@ fn raw_start(patch: &EventPatch, ground: &TimeGround<'_>, findings: &mut Finding
 #[expect(clippy::option_option, reason = "nothing given and something unusable are two things")]
 fn named_zone(name: Option<&String>, field: &'static str, findings: &mut Findings) -> Option<Option<Tz>> {
     let Some(name) = name else { return Some(None) };
-    if let Some(Zone::Iana(zone)) = zone::resolve(name, &[]) {
+    if let Some(Zone::Iana(zone)) = zone::resolve(name) {
         return Some(Some(zone));
     }
     findings.refuse(field, "unknown_zone", "Give an IANA name such as Europe/Paris.");

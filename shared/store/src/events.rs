@@ -328,13 +328,15 @@ pub async fn count(tx: &Tx, calendar: CalendarId) -> Result<EventCounts, StoreEr
     Ok(EventCounts { live: number("live")?, unreadable: number("unreadable")?, missing: number("missing")? })
 }
 
-/// The calendar's live rows after `after`, in the order of their ids: what a sweep compares a listing with.
+/// The calendar's live rows after `after` that were there before `began`, in the order of their ids: what a sweep
+/// compares a listing with that began then, and which says nothing of younger ones.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn known(
     tx: &Tx,
     calendar: CalendarId,
+    began: Timestamp,
     after: Option<EventId>,
     limit: usize,
 ) -> Result<Vec<Known>, StoreError> {
@@ -346,10 +348,11 @@ pub async fn known(
                 AND o.state = 'pending')) AS is_pending
          FROM events e
          WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.state = 0 AND e.id > $3
-         ORDER BY e.id LIMIT $4";
+            AND e.created_at < $4
+         ORDER BY e.id LIMIT $5";
     let after = after.map_or(Uuid::nil(), |id| id.0);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = tx.all(OPERATION, sql, values![organization, calendar, after, limit]).await?;
+    let rows = tx.all(OPERATION, sql, values![organization, calendar, after, began, limit]).await?;
     rows.iter()
         .map(|row| {
             Ok(Known {

@@ -31,7 +31,7 @@ const SWEPT_AT_ONCE: usize = 500;
 /// What a complete listing did not name.
 #[derive(Debug, Default)]
 struct Unseen {
-    /// Live rows, seen or not.
+    /// Live rows, seen or not, older or younger than the listing.
     known: usize,
     missing: Vec<Known>,
     out_of_window: Vec<Touched>,
@@ -120,10 +120,12 @@ impl Turn<'_> {
         if self.state.pages > 0 {
             self.named.extend(listing::named(&tx, self.key.calendar_id, self.state.generation).await?);
         }
-        let mut unseen = Unseen::default();
+        let live = events::count(&tx, self.key.calendar_id).await?.live;
+        let known = usize::try_from(live).unwrap_or(usize::MAX);
+        let mut unseen = Unseen { known, ..Unseen::default() };
         let mut after = None;
         loop {
-            let rows = events::known(&tx, self.key.calendar_id, after, KNOWN_AT_ONCE).await?;
+            let rows = events::known(&tx, self.key.calendar_id, began, after, KNOWN_AT_ONCE).await?;
             let Some(last) = rows.last() else {
                 match self.coverage {
                     Coverage::Window { from, until } => self.spare(&tx, &mut unseen, from, until).await?,
@@ -133,7 +135,6 @@ impl Turn<'_> {
             };
             after = Some(last.id);
             for row in rows {
-                unseen.known += 1;
                 if self.named.contains(&ListingHash::of(&row.provider_id)) {
                     continue;
                 }

@@ -1,5 +1,6 @@
 //! An application that writes into one connected account: through the service, the outbox and the jobs.
 
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, ConnectionId, EventId, Notify};
 use calfleet_service::Actor;
 use calfleet_service::write::{EventInput, EventPatch, Outcome, Reach, Terms, WriteError};
@@ -80,7 +81,7 @@ impl<'a> Desk<'a> {
     /// The copy of that title.
     pub(crate) async fn titled(&self, title: &str) -> EventId {
         let tx = self.fleet.database.store.read(self.scope()).await.unwrap();
-        let rows = events::known(&tx, self.calendar().await, None, 10).await.unwrap();
+        let rows = events::known(&tx, self.calendar().await, Timestamp::NEVER, None, 10).await.unwrap();
         drop(tx);
         for known in rows {
             let row = self.row(known.id).await;

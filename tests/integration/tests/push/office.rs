@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Authentication, ConflictPolicy, EventId, ProviderId, ProviderKind};
 use calfleet_sandbox::{AccountSpec, CalendarSpec, Fault, FaultRule};
 use calfleet_service::Actor;
@@ -124,7 +125,7 @@ impl<'a> Office<'a> {
         let mut after = None;
         loop {
             let tx = self.fleet().database.store.read(self.desk.scope()).await.unwrap();
-            let page = events::known(&tx, calendar, after, 500).await.unwrap();
+            let page = events::known(&tx, calendar, Timestamp::NEVER, after, 500).await.unwrap();
             for known in &page {
                 let row = events::load(&tx, known.id).await.unwrap().unwrap();
                 titles.push(row.event.event.unwrap().fields().unwrap().title.clone().unwrap());

@@ -166,7 +166,7 @@ impl<'a> World<'a> {
     pub(crate) async fn live(&self) -> Vec<EventId> {
         let calendar = self.calendar().await.id;
         let tx = self.database.store.read(self.scope()).await.unwrap();
-        let known = events::known(&tx, calendar, None, 1000).await.unwrap();
+        let known = events::known(&tx, calendar, Timestamp::NEVER, None, 1000).await.unwrap();
         known.into_iter().map(|known| known.id).collect()
     }
 

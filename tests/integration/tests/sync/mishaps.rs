@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::Problem;
@@ -230,7 +231,7 @@ async fn what_times_mean_is_derived_again_when_the_zone_data_have_changed(on: Ba
     let calendar = world.calendar("work").await.id;
     let rows = async || {
         let tx = world.store.read(world.scope()).await.unwrap();
-        events::known(&tx, calendar, None, 1000).await.unwrap()
+        events::known(&tx, calendar, Timestamp::NEVER, None, 1000).await.unwrap()
     };
     let before = rows().await;
     let older = "UPDATE events SET zone_data = '2019a', span_start = span_start - 3600000, span_end = 0";

@@ -297,7 +297,7 @@ impl World {
         let mut rows = Vec::new();
         let mut after = None;
         loop {
-            let known = events::known(&tx, calendar, after, 100).await.unwrap();
+            let known = events::known(&tx, calendar, Timestamp::NEVER, after, 100).await.unwrap();
             let Some(last) = known.last() else { return rows };
             after = Some(last.id);
             for known in known {

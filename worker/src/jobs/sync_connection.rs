@@ -48,7 +48,7 @@ impl Handler for SyncConnection {
         };
         let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
             Opened::Ready(driver) => {
-                let report = self.sync((claim, id), &connection, driver.as_ref()).await?;
+                let report = self.sync((claim, id), &connection, &driver).await?;
                 if report.has_refused_token {
                     self.distrust(&connection).await?;
                 }
@@ -68,11 +68,11 @@ impl SyncConnection {
         &self,
         (claim, run): (&Claim, RunId),
         connection: &Connection,
-        driver: &dyn Driver,
+        driver: &Arc<dyn Driver>,
     ) -> Result<Report, StoreError> {
         let run = Sync {
             store: &self.store,
-            clock: self.clock.as_ref(),
+            clock: &self.clock,
             rng: self.rng.as_ref(),
             driver,
             claim,

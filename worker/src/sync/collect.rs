@@ -10,15 +10,15 @@
 //! A listing that breaks off has listed nothing: what it left in the tables belongs to a generation that is
 //! cleared when the next begins.
 
-use std::pin::pin;
+use std::sync::Arc;
 
 use calfleet_domain::model::{Listing, Member};
 use calfleet_providers::driver::{ChangePage, DriverError, Since};
 use calfleet_store::listing::{self, ListingHash};
-use futures_util::future::{self, BoxFuture, Either, FutureExt as _};
 use tokio::sync::mpsc;
 
 use super::Stop;
+use super::ahead::Ahead;
 use super::turn::Turn;
 
 /// Names that are compared, and written if need be, at once.
@@ -27,29 +27,13 @@ const COMPARED_AT_ONCE: usize = 2_000;
 /// Batches that may wait between the driver and us; the driver stops receiving when there are more.
 const BATCHES_AHEAD: usize = 4;
 
-/// A page that is asked for; the asking goes on only while somebody waits for it or for what is done meanwhile.
-pub(super) struct Asked<'a> {
+/// A page that is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
     /// Where it begins.
     pub(super) since: Since,
-    asking: BoxFuture<'a, Result<ChangePage, DriverError>>,
-    answer: Option<Result<ChangePage, DriverError>>,
+    asking: Ahead<Result<ChangePage, DriverError>>,
     members: mpsc::Receiver<Vec<Member>>,
-}
-
-impl Asked<'_> {
-    /// Does `work`, and goes on asking until that is done.
-    pub(super) async fn while_doing<T>(&mut self, work: impl Future<Output = T>) -> T {
-        if self.answer.is_some() {
-            return work.await;
-        }
-        match future::select(pin!(work), &mut self.asking).await {
-            Either::Left((done, _)) => done,
-            Either::Right((answer, work)) => {
-                self.answer = Some(answer);
-                work.await
-            }
-        }
-    }
 }
 
 /// A page and what it named.
@@ -76,29 +60,18 @@ struct Collected {
     unwritten: Vec<ListingHash>,
 }
 
-impl<'a> Turn<'a> {
+impl Turn<'_> {
     /// Asks for the page at `since`.
-    pub(super) fn ask(&self, since: Since) -> Asked<'a> {
+    pub(super) fn ask(&self, since: Since) -> Asked {
         let (sender, members) = mpsc::channel(BATCHES_AHEAD);
-        let (driver, calendar, at) = (self.sync.driver, self.calendar.clone(), since.clone());
-        let asking = async move {
-            let answer = driver.list_changes(&calendar, &at, &sender).await;
-            drop(sender);
-            answer
-        };
-        Asked { since, asking: asking.boxed(), answer: None, members }
+        let (driver, calendar, at) = (Arc::clone(self.sync.driver), self.calendar.clone(), since.clone());
+        let asking = Ahead::ask(async move { driver.list_changes(&calendar, &at, &sender).await });
+        Asked { since, asking, members }
     }
 
     /// Waits for a page that was asked for, and sorts what it names as the names come.
-    pub(super) async fn listed(&mut self, asked: Asked<'_>) -> Result<Listed, Stop> {
-        let Asked { asking, answer, members, .. } = asked;
-        let answered = async {
-            match answer {
-                Some(answer) => answer,
-                None => asking.await,
-            }
-        };
-        let (page, collected) = tokio::join!(answered, self.collect(members));
+    pub(super) async fn listed(&mut self, asked: Asked) -> Result<Listed, Stop> {
+        let (page, collected) = tokio::join!(asked.asking.answer(), self.collect(asked.members));
         // Our own failure ended the listing; the driver's error is then only its echo.
         let mut collected = collected?;
         let page = page?;

@@ -1,6 +1,11 @@
 //! Reading what a listing named, in batches: the next batch is asked for while the last one is applied.
+//!
+//! A first import that would keep people waiting reads first what takes place soon. How long it would take shows
+//! when its first batch has come: asking a server what is soon makes some of them read everything they hold, which
+//! of a calendar that is here in seconds takes longer than all the rest.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
@@ -9,6 +14,7 @@ use calfleet_domain::model::{ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, DriverError};
 use calfleet_store::listing::{self, ListingHash};
 
+use super::ahead::Ahead;
 use super::collect::count;
 use super::commit::Along;
 use super::turn::Turn;
@@ -16,10 +22,21 @@ use super::{Stop, Sync};
 
 /// What counts as soon.
 const SOON: Duration = Duration::from_hours(30 * 24);
+/// An import that is over within this time is read in the order of its listing.
+const WORTH_WAITING: Duration = Duration::from_secs(10);
 /// Names that are taken from the table at once.
 const TAKEN_AT_ONCE: usize = 2_000;
 /// Most events that are read before their turn: more are not soon to anybody.
 const MOST_SOON: usize = 1_000;
+
+/// In which order what was listed is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As it was listed.
+    AsListed,
+    /// What takes place soon may come first; the first batch decides.
+    Open,
+}
 
 /// Where the names come from.
 #[derive(Debug)]
@@ -64,24 +81,32 @@ pub(super) enum Fetched {
     Completed,
     /// The turn is spent before that.
     Yielded,
+    /// There is so much left that an order of its own is worth its price.
+    Slow,
 }
 
 struct Batch {
     ids: Vec<ProviderId>,
     requested_at: Timestamp,
+    took: Duration,
     changes: Vec<RemoteChange>,
 }
 
 impl Turn<'_> {
     /// Reads what is left in the tables; whether that was all.
     pub(super) async fn fetch_items(&mut self) -> Result<bool, Stop> {
-        let fetched = self.fetch(Source::items(), Then::GoOn).await?;
+        let fetched = match self.fetch(Source::items(), Then::GoOn).await? {
+            Fetched::Slow => match self.fetch_soon().await? {
+                Fetched::All => self.fetch(Source::items(), Then::GoOn).await?,
+                spent => spent,
+            },
+            other => other,
+        };
         Ok(fetched != Fetched::Yielded)
     }
 
-    /// Reads first what takes place soon, of a calendar too large for one turn that nobody has seen yet. Whether
-    /// the turn still goes on. A server that cannot say what is soon only loses the order.
-    pub(super) async fn fetch_soon(&mut self) -> Result<bool, Stop> {
+    /// Reads what takes place soon. A server that cannot say what that is only loses the order.
+    async fn fetch_soon(&mut self) -> Result<Fetched, Stop> {
         let now = self.sync.clock.now();
         let soon = self.sync.driver.list_within(&self.calendar, now, now.plus(SOON), MOST_SOON).await;
         let named = match soon {
@@ -91,12 +116,24 @@ impl Turn<'_> {
             }
             Err(error) => {
                 tracing::info!(error = %error, class = error.class.as_str(), "a calendar cannot be listed by time");
-                return Ok(true);
+                return Ok(Fetched::All);
             }
         };
         // what was not listed belongs to no generation, and would be counted twice
         let ids = named.into_iter().filter(|id| self.named.contains(&ListingHash::of(id))).collect();
-        Ok(self.fetch(Source::First(ids), Then::GoOn).await? != Fetched::Yielded)
+        self.fetch(Source::First(ids), Then::GoOn).await
+    }
+
+    /// Whether, at the pace of this batch, what is left keeps people waiting who have seen nothing yet; asked once.
+    fn is_slow(&mut self, batch: &Batch, source: &Source) -> bool {
+        let order = std::mem::replace(&mut self.order, Order::AsListed);
+        if order == Order::AsListed || !matches!(source, Source::Items { .. }) {
+            return false;
+        }
+        let left = self.state.items_listed.saturating_sub(self.state.items_done);
+        let batches =
+            u32::try_from(left).unwrap_or(u32::MAX) / u32::try_from(batch.ids.len()).unwrap_or(1).max(1);
+        batch.took.saturating_mul(batches) > WORTH_WAITING
     }
 
     /// Reads and applies everything that `source` names.
@@ -109,28 +146,28 @@ impl Turn<'_> {
         if self.budget.left(sync.clock.now()) == 0 {
             return Ok(Fetched::Yielded);
         }
-        let mut batch = read(sync, &calendar, ids).await?;
+        let mut batch = read(sync, &calendar, ids).answer().await?;
         loop {
             self.budget.spend();
+            let is_slow = self.is_slow(&batch, &source);
             let next = self.next_ids(&mut source).await?;
             let is_last = next.is_empty();
             let ends_page = is_last && self.follow(&then);
-            let goes_on = !is_last && self.budget.left(sync.clock.now()) > 0;
+            let goes_on = !is_last && !is_slow && self.budget.left(sync.clock.now()) > 0;
+            let ahead = goes_on.then(|| read(sync, &calendar, next));
             self.state.items_done += count(batch.ids.len());
             let struck = match source {
                 Source::First(_) | Source::Items { .. } => batch.ids.as_slice(),
                 Source::Memory(_) => &[],
             };
             let along = Along { struck, ends_page, ..Along::default() };
-            let applying = self.apply(&batch.changes, batch.requested_at, along);
-            if goes_on {
-                let (applied, ahead) = tokio::join!(applying, read(sync, &calendar, next));
-                applied?;
-                batch = ahead?;
+            self.apply(&batch.changes, batch.requested_at, along).await?;
+            if let Some(ahead) = ahead {
+                batch = ahead.answer().await?;
                 continue;
             }
-            applying.await?;
             return Ok(match (is_last, then) {
+                (false, _) if is_slow => Fetched::Slow,
                 (false, _) => Fetched::Yielded,
                 (true, Then::GoOn | Then::Page(_)) => Fetched::All,
                 (true, Then::Complete(_)) => Fetched::Completed,
@@ -157,10 +194,19 @@ impl Turn<'_> {
     }
 }
 
-/// Reads a batch. An id that the driver says nothing of is noted as unreadable: it is neither deleted nor read.
-async fn read(sync: Sync<'_>, calendar: &CalendarRef, ids: Vec<ProviderId>) -> Result<Batch, DriverError> {
-    let requested_at = sync.clock.now();
-    let mut changes = sync.driver.read(calendar, &ids).await?;
+/// Asks for a batch.
+fn read(sync: Sync<'_>, calendar: &CalendarRef, ids: Vec<ProviderId>) -> Ahead<Result<Batch, DriverError>> {
+    let (driver, clock, calendar) = (Arc::clone(sync.driver), Arc::clone(sync.clock), calendar.clone());
+    Ahead::ask(async move {
+        let requested_at = clock.now();
+        let changes = driver.read(&calendar, &ids).await?;
+        let took = clock.now().since(requested_at);
+        Ok(Batch { changes: with_silent(changes, &ids), ids, requested_at, took })
+    })
+}
+
+/// An id that the driver says nothing of is noted as unreadable: it is neither deleted nor read.
+fn with_silent(mut changes: Vec<RemoteChange>, ids: &[ProviderId]) -> Vec<RemoteChange> {
     let answered: HashSet<&ProviderId> = changes.iter().map(RemoteChange::provider_id).collect();
     let silent: Vec<RemoteChange> = ids
         .iter()
@@ -173,5 +219,5 @@ async fn read(sync: Sync<'_>, calendar: &CalendarRef, ids: Vec<ProviderId>) -> R
         })
         .collect();
     changes.extend(silent);
-    Ok(Batch { ids, requested_at, changes })
+    changes
 }

@@ -15,6 +15,7 @@
 //!
 //! Deciding is in [`page`] and [`sweep`], without I/O; everything else here only carries.
 
+mod ahead;
 mod calendars;
 mod collect;
 mod commit;
@@ -27,6 +28,7 @@ mod series;
 mod sweep;
 mod turn;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::clock::{Clock, Rng};
@@ -81,11 +83,11 @@ pub struct Sync<'a> {
     /// The database.
     pub store: &'a Store,
     /// The fleet's clock.
-    pub clock: &'a dyn Clock,
+    pub clock: &'a Arc<dyn Clock>,
     /// Chance.
     pub rng: &'a dyn Rng,
     /// The account.
-    pub driver: &'a dyn Driver,
+    pub driver: &'a Arc<dyn Driver>,
     /// The right to work on it.
     pub claim: &'a Claim,
     /// What the history and the list of runs call it.

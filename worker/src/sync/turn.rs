@@ -16,7 +16,7 @@ use calfleet_store::{StoreError, Tx, calendars};
 
 use super::collect::{Asked, Listed};
 use super::commit::Along;
-use super::fetch::{Fetched, Source, Then};
+use super::fetch::{Fetched, Order, Source, Then};
 use super::page::Counts;
 use super::{Stop, Sync};
 
@@ -55,9 +55,9 @@ pub(super) enum Turned {
 }
 
 /// How a page was taken.
-enum Taken<'a> {
+enum Taken {
     /// The listing goes on with this one.
-    More(Asked<'a>),
+    More(Asked),
     /// It was the last, and the listing is still to be ended.
     All,
     /// And the turn ends with it.
@@ -100,6 +100,8 @@ pub(super) struct Turn<'a> {
     pub(super) is_resumed: bool,
     /// Whether it has never been listed before this run, in part or in full: then nothing is held of it.
     pub(super) is_first_run: bool,
+    /// In which order what was listed is read.
+    pub(super) order: Order,
     /// What the listing under way tells about, as its last page said.
     pub(super) coverage: Coverage,
     /// What the listing under way has named in this run.
@@ -140,6 +142,7 @@ impl<'a> Turn<'a> {
             waiting: Waiting::AsBefore,
             read_again_at: None,
             state,
+            order: Order::AsListed,
             coverage: Coverage::Everything,
             named: HashSet::new(),
             has_missing,
@@ -223,7 +226,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The cursor is dead, or was answered as if it were: everything is listed, pending edits stay.
-    async fn start_over(&mut self) -> Result<Asked<'a>, Stop> {
+    async fn start_over(&mut self) -> Result<Asked, Stop> {
         self.state.sync_token = None;
         self.state.requires_full = true;
         self.state.phase = Phase::Idle;
@@ -256,7 +259,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Applies what a page says and what it names.
-    async fn take(&mut self, listed: Listed) -> Result<Taken<'a>, Stop> {
+    async fn take(&mut self, listed: Listed) -> Result<Taken, Stop> {
         let Listed { mut page, to_read, is_spilled, .. } = listed;
         self.keep_setting(page.setting.take()).await?;
         page.changes = self.confirmed(page.changes, &to_read).await?;
@@ -273,8 +276,10 @@ impl<'a> Turn<'a> {
             self.state.page_token = page_token;
             self.state.pending_token = pending_token;
             self.commit_progress().await?;
-            let goes_on = self.fresh_before.is_some() || self.fetch_soon().await?;
-            if !goes_on || !self.fetch_items().await? {
+            if self.fresh_before.is_none() {
+                self.order = Order::Open;
+            }
+            if !self.fetch_items().await? {
                 return Ok(Taken::Ended(Turned::Yielded));
             }
             self.state.phase = Phase::Listing;
@@ -307,28 +312,21 @@ impl<'a> Turn<'a> {
         to_read: VecDeque<ProviderId>,
         requested_at: Timestamp,
         token: String,
-    ) -> Result<Taken<'a>, Stop> {
+    ) -> Result<Taken, Stop> {
         let batches = to_read.len().div_ceil(self.sync.driver.capabilities().read_batch.max(1));
         let goes_on = self.budget.left(self.sync.clock.now()) > batches + 1;
-        let mut ahead = goes_on.then(|| self.ask(Since::Page(token.clone())));
-        let applying = async {
-            let ends = Then::Page(token);
-            let fetched = if to_read.is_empty() {
-                self.apply_all(changes, requested_at, &ends).await?;
-                Fetched::All
-            } else {
-                self.apply_all(changes, requested_at, &Then::GoOn).await?;
-                self.fetch(Source::Memory(to_read), ends).await?
-            };
-            if fetched == Fetched::All {
-                self.budget.spend();
-            }
-            Ok::<_, Stop>(fetched)
+        let ahead = goes_on.then(|| self.ask(Since::Page(token.clone())));
+        let ends = Then::Page(token);
+        let applied = if to_read.is_empty() {
+            self.apply_all(changes, requested_at, &ends).await?;
+            Fetched::All
+        } else {
+            self.apply_all(changes, requested_at, &Then::GoOn).await?;
+            self.fetch(Source::Memory(to_read), ends).await?
         };
-        let applied = match &mut ahead {
-            Some(asked) => asked.while_doing(applying).await?,
-            None => applying.await?,
-        };
+        if applied == Fetched::All {
+            self.budget.spend();
+        }
         Ok(match (applied, ahead) {
             (Fetched::All, Some(asked)) => Taken::More(asked),
             _ => Taken::Ended(Turned::Yielded),
@@ -342,7 +340,7 @@ impl<'a> Turn<'a> {
         to_read: VecDeque<ProviderId>,
         requested_at: Timestamp,
         token: Option<SyncToken>,
-    ) -> Result<Taken<'a>, Stop> {
+    ) -> Result<Taken, Stop> {
         let is_delta = self.state.listing == Listing::Delta;
         if is_delta && to_read.is_empty() && !changes.is_empty() {
             self.apply_all(changes, requested_at, &Then::Complete(token)).await?;
@@ -357,7 +355,7 @@ impl<'a> Turn<'a> {
                 Taken::All
             }
             Fetched::Completed => Taken::Ended(Turned::Complete),
-            Fetched::Yielded => Taken::Ended(Turned::Yielded),
+            Fetched::Yielded | Fetched::Slow => Taken::Ended(Turned::Yielded),
         })
     }
 

@@ -3,8 +3,10 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use calfleet_domain::model::{ConnectionState, Listing, ProviderId, RemoteChange};
+use calfleet_store::calendar_sync::Thoroughness;
 use calfleet_worker::jobs::Handler;
 
 use super::on_both_databases;
@@ -12,18 +14,20 @@ use super::server::refused;
 use super::world::{Backend, World};
 
 on_both_databases![
-    what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_turn,
+    what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long,
+    a_calendar_that_is_here_in_seconds_is_read_in_its_own_order,
     an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event,
     the_next_page_is_asked_for_while_one_is_applied,
     a_reconnect_ends_the_run_that_is_on_with_the_old_credentials,
 ];
 
-async fn what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_turn(on: Backend) {
+async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: Backend) {
     const DAY: i64 = 86_400_000;
     let mut world = World::start(on).await;
     world.settings.turn_pages = 2;
     world.server.add_calendar("work");
     world.server.fill("work", 30);
+    world.server.state().read_takes = Duration::from_secs(2);
     let now = world.now().0;
     for (name, days) in [("0011.ics", 29), ("0027.ics", 1), ("0029.ics", 31), ("0025.ics", -1)] {
         let start = calfleet_domain::clock::Timestamp(now + days * DAY);
@@ -40,6 +44,19 @@ async fn what_takes_place_soon_is_read_first_of_a_calendar_too_large_for_one_tur
     assert!(!is_fresh, "the rest is still to come");
     world.assert_equal_to_server().await;
     assert_eq!(world.server.state().read_ids, 30, "each is read once");
+}
+
+async fn a_calendar_that_is_here_in_seconds_is_read_in_its_own_order(on: Backend) {
+    let mut world = World::start(on).await;
+    world.settings.turn_pages = 2;
+    world.server.add_calendar("work");
+    world.server.fill("work", 30);
+    world.server.state().read_takes = Duration::from_millis(900);
+
+    world.run_until_done().await;
+
+    world.assert_equal_to_server().await;
+    assert_eq!(world.server.state().asked_by_time, 0);
 }
 
 async fn an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event(on: Backend) {
@@ -63,23 +80,33 @@ async fn an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same
 }
 
 async fn the_next_page_is_asked_for_while_one_is_applied(on: Backend) {
+    // Seconds; it takes milliseconds.
+    const POLLS: usize = 200_000;
     let world = World::start(on).await;
     world.server.add_calendar("work");
     let page = |name: &str| {
         let provider_id = ProviderId(name.to_owned());
         let reason = "It is shown as it is.".to_owned();
-        (Listing::Full, vec![RemoteChange::Unreadable { provider_id, revision: None, reason, raw: None }])
+        (Listing::Delta, vec![RemoteChange::Unreadable { provider_id, revision: None, reason, raw: None }])
     };
+    world.run_until_done().await;
     world.server.state().script = ["one", "two", "three"].map(page).into();
+    world.ask(Thoroughness::Changes).await;
     let (claim, job) = (world.claim().await, world.job());
+    let held_back = world.hold_back("work").await;
     let mut run = pin!(job.run(&claim));
 
-    while world.server.state().script.len() > 1 {
+    for _ in 0..POLLS {
+        if world.server.state().script.len() == 1 {
+            break;
+        }
         let polled = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
         assert!(polled.is_pending(), "{polled:?}");
         tokio::task::yield_now().await;
     }
+    assert_eq!(world.server.state().script.len(), 1, "the next page is asked for");
     let held = world.content().await.len();
+    held_back.rollback().await.unwrap();
     run.await.unwrap();
 
     assert_eq!(held, 0, "the second page is asked for when the first is not yet stored");

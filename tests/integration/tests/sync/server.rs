@@ -91,6 +91,10 @@ pub(crate) struct State {
     pub(crate) troubled: BTreeSet<String>,
     pub(crate) reads: u32,
     pub(crate) read_ids: u32,
+    /// How long it takes to answer a read.
+    pub(crate) read_takes: Duration,
+    /// How often it was asked what takes place when.
+    pub(crate) asked_by_time: u32,
     next_revision: u64,
 }
 
@@ -124,6 +128,8 @@ impl Server {
             troubled: BTreeSet::new(),
             reads: 0,
             read_ids: 0,
+            read_takes: Duration::ZERO,
+            asked_by_time: 0,
             next_revision: 1,
         };
         Self { state: Arc::new(Mutex::new(state)), clock }
@@ -446,7 +452,8 @@ impl Driver for Server {
         until: Timestamp,
         most: usize,
     ) -> Result<Vec<ProviderId>, DriverError> {
-        let state = self.state();
+        let mut state = self.state();
+        state.asked_by_time += 1;
         let shelf = &state.calendars[calendar.provider_id.as_str()];
         let is_within = |name: &&String| (from..until).contains(&state.start_of(name));
         Ok(shelf.objects.keys().filter(is_within).take(most).cloned().map(ProviderId).collect())
@@ -458,6 +465,8 @@ impl Driver for Server {
         ids: &[ProviderId],
     ) -> Result<Vec<RemoteChange>, DriverError> {
         tokio::task::yield_now().await;
+        let takes = self.state().read_takes;
+        self.clock.sleep_until(self.clock.now().plus(takes)).await;
         let mut state = self.state();
         state.reads += 1;
         state.read_ids += u32::try_from(ids.len()).unwrap();

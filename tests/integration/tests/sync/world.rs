@@ -16,13 +16,13 @@ use calfleet_service::connect::ConnectRequest;
 use calfleet_service::drivers::{Drivers, OpenAccount};
 use calfleet_service::service::{Actor, Nudge, Service};
 use calfleet_service::tokens::Tokens;
-use calfleet_store::calendar_sync::{self, CalendarSync, Target, Thoroughness};
+use calfleet_store::calendar_sync::{self, CalendarSync, Due, Target, Thoroughness};
 use calfleet_store::calendars::{self, Calendar};
 use calfleet_store::connections::{self, Bound, Connection, ConnectionSettings};
 use calfleet_store::events::{self, EventState, RangeQuery, StoredRow};
 use calfleet_store::vault::KeyRing;
 use calfleet_store::work::{self, Fairness, HintedRow, Marks};
-use calfleet_store::{Priority, Scope, Store, StoreError};
+use calfleet_store::{Priority, Scope, Store, StoreError, Tx};
 use calfleet_worker::jobs::{Handler, SyncConnection};
 use calfleet_worker::sync::SyncSettings;
 use uuid::Uuid;
@@ -244,13 +244,21 @@ impl World {
 
     pub(crate) async fn run_until_done(&self) -> Finish {
         for _ in 0..1000 {
-            let now = self.now();
             let finish = self.run().await;
-            if finish.next > now {
+            if finish.next >= self.now() {
                 return finish;
             }
         }
         panic!("the sync does not come to an end");
+    }
+
+    /// Nothing about this calendar can be committed until what is given back is dropped.
+    pub(crate) async fn hold_back(&self, name: &str) -> Tx {
+        let state = self.progress(name).await;
+        let tx = self.store.begin(self.scope(), Priority::Interactive).await.unwrap();
+        let due = Due { read: state.due_at, next: state.due_at };
+        calendar_sync::save(&tx, &[(&state, due)]).await.unwrap();
+        tx
     }
 
     pub(crate) async fn ask(&self, thoroughness: Thoroughness) {

@@ -101,8 +101,13 @@ impl Turn<'_> {
         requested_at: Timestamp,
         along: Along<'_>,
     ) -> Result<(), Stop> {
-        for _ in 0..PLANS {
-            let Planned { writes, counts } = self.plan(changes, requested_at, along.cause).await?;
+        for attempt in 0..PLANS {
+            let held = if attempt == 0 && self.is_all_new(changes) {
+                Held::default()
+            } else {
+                self.load(changes).await?
+            };
+            let Planned { writes, counts } = self.plan(changes, held, requested_at, along.cause);
             let tx = self.begin().await?;
             let stamp = Stamp {
                 now: self.sync.clock.now(),
@@ -135,13 +140,21 @@ impl Turn<'_> {
         Err(Stop::Contended)
     }
 
-    async fn plan(
+    /// Whether nothing is held that these are about: copies of a calendar that nobody has listed before. What stands
+    /// under one of their names all the same (made here, or shown on an earlier page) shows when it is taken, and the
+    /// page is planned again.
+    fn is_all_new(&self, changes: &[RemoteChange]) -> bool {
+        let is_new = |change: &RemoteChange| matches!(change, RemoteChange::Upsert(remote) if remote.created_as.is_none());
+        self.is_first_run && !self.has_missing && changes.iter().all(is_new)
+    }
+
+    fn plan(
         &self,
         changes: &[RemoteChange],
+        mut held: Held,
         requested_at: Timestamp,
         cause: Option<Cause>,
-    ) -> Result<Planned, StoreError> {
-        let mut held = self.load(changes).await?;
+    ) -> Planned {
         let changes = &cancelling(changes, &mut held);
         let circumstances = Circumstances {
             calendar: self.key,
@@ -155,7 +168,7 @@ impl Turn<'_> {
             now: self.sync.clock.now(),
             rng: self.sync.rng,
         };
-        Ok(page::plan(changes, held, &circumstances))
+        page::plan(changes, held, &circumstances)
     }
 
     async fn load(&self, changes: &[RemoteChange]) -> Result<Held, StoreError> {

@@ -65,7 +65,7 @@ for at = 2, #KEYS do
     arrival = tonumber(kept[1])
     if arrival - now > (budget.burst + 32 * interval) / 0.1 + patience then
       arrival = now + budget.burst
-      redis.call('HSET', KEYS[at], 'arrival', string.format('%.3f', arrival))
+      redis.call('HSET', KEYS[at], 'arrival', string.format('%.17g', arrival))
     end
   end
   budget.debt = math.max(arrival - now, 0)
@@ -73,7 +73,7 @@ for at = 2, #KEYS do
   if budget.blocked > until_ms then stopped, until_ms = at - 2, budget.blocked end
   budgets[at - 1] = budget
 end
-if until_ms > now then return {'blocked', tostring(stopped), string.format('%.3f', until_ms)} end
+if until_ms > now then return {'blocked', tostring(stopped), string.format('%.17g', until_ms)} end
 local squeezed, wait, slowest = false, 0, 0
 for at, budget in ipairs(budgets) do
   local needed = need * budget.interval
@@ -87,17 +87,17 @@ for at, budget in ipairs(budgets) do
   end
 end
 local from = now + wait
-if wait > patience then return {'refused', tostring(slowest), string.format('%.3f', from)} end
+if wait > patience then return {'refused', tostring(slowest), string.format('%.17g', from)} end
 local given = need
 if wait == 0 then given = math.max(most, need) end
 for at, budget in ipairs(budgets) do
   local arrival = now + math.max(budget.debt, wait) + given * budget.interval
   if budget.fair then arrival = math.min(arrival, from + budget.burst) end
-  redis.call('HSET', KEYS[at + 1], 'arrival', string.format('%.3f', arrival))
+  redis.call('HSET', KEYS[at + 1], 'arrival', string.format('%.17g', arrival))
   local keep = math.max(arrival, budget.recovers or 0) - now
   redis.call('PEXPIRE', KEYS[at + 1], math.ceil(keep) + 1000)
 end
-return {'granted', string.format('%.0f', given), string.format('%.3f', from)}";
+return {'granted', string.format('%.0f', given), string.format('%.17g', from)}";
 
 /// [`super::gcra::block`]. ARGV: now, recovery, until (empty: not named), the channel, the budget's name.
 const BLOCK: &str = r"
@@ -110,12 +110,12 @@ end
 if not shared_at or now - shared_at >= 5000 then share, shared_at = math.max(share / 2, 0.1), now
 else share = tonumber(kept[3]) end
 ends = math.max(ends or (now + 1000 / share), tonumber(kept[2] or 0))
-redis.call('HSET', KEYS[1], 'blocked', string.format('%.3f', ends), 'share', tostring(share),
-  'shared_at', string.format('%.3f', shared_at))
+redis.call('HSET', KEYS[1], 'blocked', string.format('%.17g', ends), 'share', tostring(share),
+  'shared_at', string.format('%.17g', shared_at))
 local keep = math.max(ends, shared_at + recovery, tonumber(kept[1] or 0)) - now
 redis.call('PEXPIRE', KEYS[1], math.ceil(keep) + 1000)
 redis.call('PUBLISH', ARGV[4], ARGV[5] .. ' ' .. string.format('%.0f', math.ceil(ends)))
-return string.format('%.3f', ends)";
+return string.format('%.17g', ends)";
 
 /// A seat for a holder, or a longer lease for the one it has. KEYS: the marker, the seats (holders by the end of their
 /// leases). ARGV: now, how many there are, the holder, the end of the lease, the length of a lease.

@@ -1,24 +1,18 @@
-//! A provider that does as it is told: calendars in memory, listed by names or by contents, with the habits and
-//! failures that tests ask for.
+//! What the provider holds and how it answers: calendars of objects under names, and what goes wrong when.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use calfleet_domain::clock::{Clock, Timestamp};
+use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{
-    Access, Body, DetailLevel, End, Event, Fields, Listing, Member, Parts, ProviderId, RemoteCalendar,
-    RemoteChange, RemoteEvent, Revision, Role, SyncToken, Uid, When,
+    Body, DetailLevel, End, Event, Fields, Listing, Member, Parts, ProviderId, RemoteChange, RemoteEvent,
+    Revision, Role, SyncToken, Uid, When,
 };
 use calfleet_providers::driver::{
-    Account, CalendarRef, Capabilities, ChangePage, Coverage, Driver, DriverError, ListingMode, Next,
-    ProbeReport, Problem, Since,
+    Capabilities, ChangePage, Coverage, DriverError, ListingMode, Next, Problem, Since,
 };
-use calfleet_service::drivers::OpenAccount;
 use chrono::{DateTime, TimeDelta};
-use tokio::sync::mpsc;
 
 /// An object: its revision and, unless it is garbage, UID and title.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +22,12 @@ pub(crate) struct Object {
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
-    objects: BTreeMap<String, Object>,
+pub(super) struct Shelf {
+    pub(super) objects: BTreeMap<String, Object>,
     /// Names in the order of their changes; a token is a length of this.
-    log: Vec<String>,
+    pub(super) log: Vec<String>,
     /// Tokens below are dead.
-    oldest_token: usize,
+    pub(super) oldest_token: usize,
 }
 
 /// How it lists.
@@ -62,7 +56,7 @@ pub(crate) enum Fault {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    calendars: BTreeMap<String, Shelf>,
+    pub(super) calendars: BTreeMap<String, Shelf>,
     pub(crate) habit: Habit,
     pub(crate) page_size: Option<usize>,
     pub(crate) read_batch: usize,
@@ -95,109 +89,11 @@ pub(crate) struct State {
     pub(crate) read_takes: Duration,
     /// How often it was asked what takes place when.
     pub(crate) asked_by_time: u32,
-    next_revision: u64,
-}
-
-/// The provider and its only account.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    state: Arc<Mutex<State>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Server {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let state = State {
-            calendars: BTreeMap::new(),
-            habit: Habit::Names,
-            page_size: None,
-            read_batch: 3,
-            hides_dead_tokens: false,
-            detail: DetailLevel::Full,
-            list_faults: VecDeque::new(),
-            read_faults: VecDeque::new(),
-            poll_interval: None,
-            calendar_faults: VecDeque::new(),
-            script: VecDeque::new(),
-            scripted_reads: BTreeMap::new(),
-            coverage: Coverage::Everything,
-            starts: BTreeMap::new(),
-            forbidden: BTreeSet::new(),
-            listings: 0,
-            completed: BTreeMap::new(),
-            troubled: BTreeSet::new(),
-            reads: 0,
-            read_ids: 0,
-            read_takes: Duration::ZERO,
-            asked_by_time: 0,
-            next_revision: 1,
-        };
-        Self { state: Arc::new(Mutex::new(state)), clock }
-    }
-
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    pub(crate) fn add_calendar(&self, calendar: &str) {
-        self.state().calendars.insert(calendar.to_owned(), Shelf::default());
-    }
-
-    pub(crate) fn remove_calendar(&self, calendar: &str) {
-        self.state().calendars.remove(calendar);
-    }
-
-    pub(crate) fn put(&self, calendar: &str, name: &str, uid: &str, title: &str) {
-        self.state().put(calendar, name, Some((uid.to_owned(), title.to_owned())));
-    }
-
-    pub(crate) fn put_garbage(&self, calendar: &str, name: &str) {
-        self.state().put(calendar, name, None);
-    }
-
-    /// The same object becomes readable, under the revision it had.
-    pub(crate) fn repair(&self, calendar: &str, name: &str, uid: &str, title: &str) {
-        let mut state = self.state();
-        let object = state.calendars.get_mut(calendar).unwrap().objects.get_mut(name).unwrap();
-        object.content = Some((uid.to_owned(), title.to_owned()));
-    }
-
-    pub(crate) fn delete(&self, calendar: &str, name: &str) {
-        let mut state = self.state();
-        let shelf = state.calendars.get_mut(calendar).unwrap();
-        shelf.objects.remove(name);
-        shelf.log.push(name.to_owned());
-    }
-
-    pub(crate) fn fill(&self, calendar: &str, count: usize) {
-        for number in 0..count {
-            self.put(calendar, &format!("{number:04}.ics"), &format!("{calendar}-{number}"), "Standup");
-        }
-    }
-
-    pub(crate) fn expire_tokens(&self) {
-        for shelf in self.state().calendars.values_mut() {
-            shelf.log.push("nothing.ics".to_owned());
-            shelf.oldest_token = shelf.log.len();
-        }
-    }
-
-    /// What it holds: calendar and name to title; garbage is `None`.
-    pub(crate) fn content(&self) -> BTreeMap<(String, String), Option<String>> {
-        let state = self.state();
-        let mut content = BTreeMap::new();
-        for (calendar, shelf) in &state.calendars {
-            for (name, object) in &shelf.objects {
-                let title = object.content.as_ref().map(|(_, title)| title.clone());
-                content.insert((calendar.clone(), name.clone()), title);
-            }
-        }
-        content
-    }
+    pub(super) next_revision: u64,
 }
 
 impl State {
-    fn put(&mut self, calendar: &str, name: &str, content: Option<(String, String)>) {
+    pub(super) fn put(&mut self, calendar: &str, name: &str, content: Option<(String, String)>) {
         let revision = self.next_revision;
         self.next_revision += 1;
         let shelf = self.calendars.get_mut(calendar).unwrap();
@@ -205,7 +101,7 @@ impl State {
         shelf.log.push(name.to_owned());
     }
 
-    fn capabilities(&self) -> Capabilities {
+    pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities {
             listing: if self.habit == Habit::Document {
                 ListingMode::Document
@@ -221,7 +117,7 @@ impl State {
         }
     }
 
-    fn change(&self, calendar: &str, name: &str) -> RemoteChange {
+    pub(super) fn change(&self, calendar: &str, name: &str) -> RemoteChange {
         let provider_id = ProviderId::from(name);
         let Some(object) = self.calendars.get(calendar).and_then(|shelf| shelf.objects.get(name)) else {
             return RemoteChange::Removed { provider_id };
@@ -252,11 +148,11 @@ impl State {
         }))
     }
 
-    fn start_of(&self, name: &str) -> Timestamp {
+    pub(super) fn start_of(&self, name: &str) -> Timestamp {
         self.starts.get(name).copied().unwrap_or(Timestamp(1_800_000_000_000))
     }
 
-    fn list(
+    pub(super) fn list(
         &mut self,
         calendar: &str,
         since: &Since,
@@ -315,7 +211,7 @@ impl State {
         Ok(answer)
     }
 
-    fn note(&mut self, calendar: &str, page: Option<&ChangePage>) {
+    pub(super) fn note(&mut self, calendar: &str, page: Option<&ChangePage>) {
         match page {
             None => {
                 self.troubled.insert(calendar.to_owned());
@@ -329,7 +225,7 @@ impl State {
         }
     }
 
-    fn scripted(&mut self, requested_at: Timestamp) -> Option<ChangePage> {
+    pub(super) fn scripted(&mut self, requested_at: Timestamp) -> Option<ChangePage> {
         let (listing, changes) = self.script.pop_front()?;
         let next = if self.script.is_empty() {
             Next::Token(SyncToken("0".to_owned()))
@@ -360,11 +256,11 @@ impl State {
     }
 }
 
-#[derive(Default)]
-struct Answer {
-    members: Vec<Member>,
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) members: Vec<Member>,
     changes: Vec<RemoteChange>,
-    page: Option<ChangePage>,
+    pub(super) page: Option<ChangePage>,
 }
 
 /// Of which kind the listing is, after which change, after how many names, and up to which change.
@@ -378,127 +274,4 @@ fn position(since: &Since) -> (Listing, usize, usize, Option<usize>) {
             (listing, numbers[1], numbers[2], Some(numbers[3]))
         }
     }
-}
-
-#[async_trait]
-impl Driver for Server {
-    fn capabilities(&self) -> Capabilities {
-        self.state().capabilities()
-    }
-
-    fn poll_interval(&self) -> Option<Duration> {
-        self.state().poll_interval
-    }
-
-    async fn probe(&self) -> Result<ProbeReport, DriverError> {
-        Ok(ProbeReport {
-            capabilities: self.capabilities(),
-            url: "https://dav.example.com/".parse().unwrap(),
-            account: "/ada/".to_owned(),
-            findings: Vec::new(),
-        })
-    }
-
-    async fn list_calendars(&self) -> Result<Vec<RemoteCalendar>, DriverError> {
-        let calendar = |name: &String| RemoteCalendar {
-            provider_id: ProviderId(name.clone()),
-            name: name.clone(),
-            description: None,
-            color: None,
-            time_zone: None,
-            access: Access::Write,
-            is_primary: false,
-            setting: None,
-        };
-        let mut state = self.state();
-        if let Some(Fault::Fails(class, problem)) = state.calendar_faults.pop_front() {
-            return Err(DriverError::new("list calendars", class, problem));
-        }
-        Ok(state.calendars.keys().map(calendar).collect())
-    }
-
-    async fn list_changes(
-        &self,
-        calendar: &CalendarRef,
-        since: &Since,
-        members: &mpsc::Sender<Vec<Member>>,
-    ) -> Result<ChangePage, DriverError> {
-        let requested_at = self.clock.now();
-        if let Some(page) = self.state().scripted(requested_at) {
-            return Ok(page);
-        }
-        let name = calendar.provider_id.as_str();
-        let answer = self.state().list(name, since, requested_at);
-        self.state().note(name, answer.as_ref().ok().and_then(|answer| answer.page.as_ref()));
-        let answer = answer?;
-        // The answer is on its way: whoever waited for the request to be sent acts now.
-        for _ in 0..3 {
-            tokio::task::yield_now().await;
-        }
-        for batch in answer.members.chunks(2) {
-            if members.send(batch.to_vec()).await.is_err() {
-                break;
-            }
-        }
-        answer
-            .page
-            .ok_or_else(|| DriverError::new("list changes", FailureClass::Transient, Problem::Truncated))
-    }
-
-    async fn list_within(
-        &self,
-        calendar: &CalendarRef,
-        from: Timestamp,
-        until: Timestamp,
-        most: usize,
-    ) -> Result<Vec<ProviderId>, DriverError> {
-        let mut state = self.state();
-        state.asked_by_time += 1;
-        let shelf = &state.calendars[calendar.provider_id.as_str()];
-        let is_within = |name: &&String| (from..until).contains(&state.start_of(name));
-        Ok(shelf.objects.keys().filter(is_within).take(most).cloned().map(ProviderId).collect())
-    }
-
-    async fn read(
-        &self,
-        calendar: &CalendarRef,
-        ids: &[ProviderId],
-    ) -> Result<Vec<RemoteChange>, DriverError> {
-        tokio::task::yield_now().await;
-        let takes = self.state().read_takes;
-        self.clock.sleep_until(self.clock.now().plus(takes)).await;
-        let mut state = self.state();
-        state.reads += 1;
-        state.read_ids += u32::try_from(ids.len()).unwrap();
-        if let Some(Fault::Fails(class, problem)) = state.read_faults.pop_front() {
-            state.troubled.insert(calendar.provider_id.0.clone());
-            return Err(DriverError::new("read events", class, problem));
-        }
-        state.troubled.remove(calendar.provider_id.as_str());
-        Ok(ids
-            .iter()
-            .map(|id| {
-                state
-                    .scripted_reads
-                    .get(id.as_str())
-                    .cloned()
-                    .unwrap_or_else(|| state.change(calendar.provider_id.as_str(), id.as_str()))
-            })
-            .collect())
-    }
-}
-
-impl OpenAccount for Server {
-    fn open(&self, _account: Account) -> Result<Arc<dyn Driver>, DriverError> {
-        Ok(Arc::new(self.clone()))
-    }
-}
-
-pub(crate) fn refused() -> Fault {
-    Fault::Fails(FailureClass::Auth, Problem::WrongCredentials)
-}
-
-pub(crate) fn throttled(seconds: u64) -> Fault {
-    let class = FailureClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) };
-    Fault::Fails(class, Problem::Throttled)
 }

@@ -198,6 +198,52 @@ fn large_content_costs_bounded_time_and_is_kept_whole() {
 }
 
 #[test]
+fn large_zones_are_read_once_and_repeated_within_a_limit() {
+    let begun = Instant::now();
+    let rule = "BEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0200\r\nEND:STANDARD\r\n";
+    let zone = format!("BEGIN:VTIMEZONE\r\nTZID:Large\r\n{}END:VTIMEZONE\r\n", rule.repeat(10_000));
+    let others: Vec<String> =
+        (0..200).map(|n| format!("EXDATE;TZID=Other {n}:20260101T000000\r\n")).collect();
+    let others = others.concat();
+    let values = vec!["20260101T000000"; 9_000].join(",");
+    let series = format!(
+        "BEGIN:VEVENT\r\nUID:series\r\nDTSTART:20260101T000000Z\r\nRRULE:FREQ=DAILY\r\n{others}\
+         EXDATE;TZID=Large:{values}\r\nEND:VEVENT\r\n"
+    );
+    let event =
+        |n: usize| format!("BEGIN:VEVENT\r\nUID:{n}\r\nDTSTART;TZID=Large:20260101T000000\r\nEND:VEVENT\r\n");
+    let events = (0..1_000).map(event).collect::<Vec<_>>().concat();
+    let text = format!("BEGIN:VCALENDAR\r\n{zone}{series}{events}END:VCALENDAR\r\n");
+    let limits = Limits::default();
+
+    let document = ics::read(text.as_bytes(), None, &limits).unwrap();
+
+    let raws = document.items.iter().map(|item| match item {
+        Item::Read(object) => object.raw.len(),
+        Item::Unreadable { reason, .. } => panic!("{reason}"),
+    });
+    let (count, bytes) = (raws.clone().count(), raws.sum::<usize>());
+    assert_eq!(count, 1_001);
+    assert!(bytes > zone.len() && bytes < limits.repeated_bytes + 2 * text.len(), "{bytes} bytes");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_name_of_a_zone_that_goes_on_and_on_is_not_looked_for() {
+    let begun = Instant::now();
+    let name = "a/".repeat(200_000);
+    let text = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;TZID={name}:20260101T000000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    );
+
+    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+
+    let [Item::Read(object)] = document.items.as_slice() else { panic!("{}", document.items.len()) };
+    assert!(object.warnings.iter().any(|warning| warning.contains("is unknown")), "{:?}", object.warnings);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn what_is_no_calendar_and_what_was_cut_off_is_said() {
     let read = |text: &str| ics::read(text.as_bytes(), None, &Limits::default());
 

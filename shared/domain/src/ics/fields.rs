@@ -84,9 +84,9 @@ pub(crate) fn recurring<'l>(
         let name = line.name();
         if matches!(name.as_ref(), "RRULE" | "EXRULE" | "RDATE" | "EXDATE") {
             reading.time(&name, &line)?;
+            reading.part.check_instances(limits)?;
         }
     }
-    reading.part.check_instances(limits)?;
     Ok(reading.part)
 }
 
@@ -110,13 +110,13 @@ pub(crate) fn part(
     };
     for line in &component.lines {
         reading.line(line)?;
+        reading.part.check_instances(limits)?;
     }
     let attendees = reading.attendees;
     let mut part = reading.part;
     if attendees.len() > limits.attendees {
         return Err(Fault::TooManyAttendees { count: attendees.len(), limit: limits.attendees });
     }
-    part.check_instances(limits)?;
     let fields = &mut part.fields;
     fields.attendees = guests::normalise(attendees);
     fields.categories.sort_unstable();

@@ -44,6 +44,8 @@ pub struct Limits {
     pub attendees: usize,
     /// Overrides, additions and exclusions of one series, each.
     pub instances: usize,
+    /// Bytes of zones that are repeated in the texts of a document's objects, in all; what is over it is left out.
+    pub repeated_bytes: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             nesting: 5,
             attendees: 5_000,
             instances: 10_000,
+            repeated_bytes: 64 << 20,
         }
     }
 }

@@ -113,6 +113,7 @@ pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Do
         scopes: outline.calendars.iter().map(|calendar| Scope::new(text, calendar, zone)).collect(),
         reading: Reading { limits, zone, is_message: document.method.is_some() },
         is_one: false,
+        repeatable_bytes: limits.repeated_bytes,
     };
     let groups = by_uid(text, &outline);
     let is_in_calendar = outline.calendars.iter().any(|calendar| !calendar.lines.is_empty());
@@ -188,6 +189,8 @@ struct Reader<'a, 'l> {
     reading: Reading<'l>,
     /// Whether the document is one object and its text therefore the object's.
     is_one: bool,
+    /// Bytes of zones that may still be repeated.
+    repeatable_bytes: usize,
 }
 
 impl Reader<'_, '_> {
@@ -239,7 +242,7 @@ impl Reader<'_, '_> {
     }
 
     /// The text of one object; `used` names the zones it needs, `None` stands for all.
-    fn raw(&self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> String {
+    fn raw(&mut self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> String {
         if self.is_one {
             return decode(self.text);
         }
@@ -254,8 +257,13 @@ impl Reader<'_, '_> {
         if let Some(scope) = scope {
             scope.header.iter().for_each(&mut add);
             let zones = scope.zones.embedded().iter();
-            let needed = zones.filter(|zone| used.is_none_or(|used| used.contains(&zone.tzid)));
-            needed.map(|zone| &zone.span).for_each(&mut add);
+            for zone in zones.filter(|zone| used.is_none_or(|used| used.contains(&zone.tzid))) {
+                // one large zone that ten thousand events use is ten thousand times as large
+                if let Some(left) = self.repeatable_bytes.checked_sub(zone.span.len()) {
+                    self.repeatable_bytes = left;
+                    add(&zone.span);
+                }
+            }
         }
         spans.iter().map(|event| &event.span).for_each(&mut add);
         raw.push_str("END:VCALENDAR\r\n");

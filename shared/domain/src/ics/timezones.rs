@@ -1,5 +1,7 @@
 //! `VTIMEZONE`s (RFC 5545 §3.6.5), and which zone a time in the same document is written in.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,20 +17,27 @@ use crate::recurrence::zone::{EmbeddedZone, resolve_in};
 
 /// Most observances of one zone that are believed; the longest real history has some 250.
 const MOST_OBSERVANCES: usize = 1000;
+/// Names whose zone is remembered; a document with more of them has no use for the memory.
+const MOST_REMEMBERED: usize = 100;
 
-/// A `VTIMEZONE` by its name. Its rules are read when a time needs them, which is rare: most names are known.
+/// A `VTIMEZONE` by its name. Its rules are read once, when a time needs them, which is rare: most names are known.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedZone<'t> {
     pub(crate) tzid: String,
     pub(crate) span: Range<usize>,
     text: &'t [u8],
+    described: OnceCell<EmbeddedZone>,
 }
 
 impl<'t> NamedZone<'t> {
     /// The one at `span`; `None` without a `TZID`.
     pub(crate) fn at(text: &'t [u8], span: &Range<usize>) -> Option<Self> {
         let tzid = value::text(line_of(text, span, "TZID")?.value()).trim().to_owned();
-        Some(Self { tzid, span: span.clone(), text })
+        Some(Self { tzid, span: span.clone(), text, described: OnceCell::new() })
+    }
+
+    fn described(&self) -> EmbeddedZone {
+        self.described.get_or_init(|| self.read()).clone()
     }
 
     fn read(&self) -> EmbeddedZone {
@@ -80,13 +89,20 @@ fn wall(text: &str) -> Option<NaiveDateTime> {
 #[derive(Debug, Default)]
 pub(crate) struct Zones<'t> {
     embedded: Vec<NamedZone<'t>>,
+    /// Where among them a name stands first.
+    places: HashMap<String, usize>,
     default: Option<Tz>,
+    /// What names were found to mean; the last is of the last name that was looked for.
     known: Vec<(String, Option<Zone>)>,
 }
 
 impl<'t> Zones<'t> {
     pub(crate) fn new(embedded: Vec<NamedZone<'t>>, default: Option<Tz>) -> Self {
-        Self { embedded, default, known: Vec::new() }
+        let mut places = HashMap::with_capacity(embedded.len());
+        for (place, zone) in embedded.iter().enumerate() {
+            places.entry(zone.tzid.clone()).or_insert(place);
+        }
+        Self { embedded, places, default, known: Vec::new() }
     }
 
     /// Those that the document describes.
@@ -103,12 +119,13 @@ impl<'t> Zones<'t> {
         if let Some((_, zone)) = self.known.iter().find(|(known, _)| known == tzid) {
             return zone.clone();
         }
-        let zone =
-            resolve_in(tzid, |name| self.embedded.iter().find(|zone| zone.tzid == name).map(NamedZone::read));
-        // a document with a thousand names of zones has no use for this memory
-        if self.known.len() < 100 {
-            self.known.push((tzid.to_owned(), zone.clone()));
-        }
+        let described = |name: &str| {
+            self.places.get(name).and_then(|place| self.embedded.get(*place)).map(NamedZone::described)
+        };
+        let zone = resolve_in(tzid, described);
+        // the values of a line share one name, so the last one is kept whatever came before
+        self.known.truncate(MOST_REMEMBERED - 1);
+        self.known.push((tzid.to_owned(), zone.clone()));
         zone
     }
 

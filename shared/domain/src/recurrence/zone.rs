@@ -15,6 +15,10 @@ use super::custom_zone::CustomClock;
 use super::windows_zones;
 use crate::model::{CustomZone, Observance, When, Zone};
 
+/// No name of a zone is longer, with the path that some producers put before it (80); longer ones are not looked for,
+/// because that takes time by the square of their length.
+const LONGEST_NAME_BYTES: usize = 255;
+
 /// The version of the IANA database in use; rows derived from another one are derived again.
 pub const DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
@@ -51,6 +55,9 @@ pub fn resolve_in(tzid: &str, embedded: impl FnOnce(&str) -> Option<EmbeddedZone
     let name = tzid.trim().trim_matches('"').trim();
     let here = LazyCell::new(|| embedded(name));
     let rules = || here.as_ref().and_then(|zone| zone.rules.clone()).map(Zone::Custom);
+    if name.len() > LONGEST_NAME_BYTES {
+        return rules();
+    }
     if is_ambiguous(name)
         && let Some(zone) = rules()
     {

@@ -150,6 +150,26 @@ pub async fn next_items(
     rows.iter().map(|row| row.at::<String>(0).map(ProviderId)).collect()
 }
 
+/// Those of these names that are still to be read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn left_of(
+    tx: &Tx,
+    calendar: CalendarId,
+    generation: i64,
+    names: &[ProviderId],
+) -> Result<Vec<ProviderId>, StoreError> {
+    const OPERATION: &str = "find what of a listing is still to be read";
+    let organization = tx.organization(OPERATION)?;
+    let input = Input::new().column("provider_id", names);
+    let sql = "WITH {input} SELECT item.provider_id FROM input JOIN listing_items item
+            ON item.calendar_id = $2 AND item.generation = $3 AND item.provider_id = input.provider_id
+         WHERE item.organization_id = $1 ORDER BY item.provider_id";
+    let rows = input.all(tx, OPERATION, sql, values![organization, calendar, generation]).await?;
+    rows.iter().map(|row| row.at::<String>(0).map(ProviderId)).collect()
+}
+
 /// Strikes names out that have been read, in the transaction that applies them.
 ///
 /// # Errors

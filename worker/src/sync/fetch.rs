@@ -12,7 +12,7 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, DriverError};
-use calfleet_store::listing::{self, ListingHash};
+use calfleet_store::listing;
 
 use super::ahead::Ahead;
 use super::collect::count;
@@ -36,6 +36,8 @@ pub(super) enum Order {
     AsListed,
     /// What takes place soon may come first; the first batch decides.
     Open,
+    /// What takes place soon comes first.
+    SoonFirst,
 }
 
 /// Where the names come from.
@@ -95,19 +97,33 @@ struct Batch {
 impl Turn<'_> {
     /// Reads what is left in the tables; whether that was all.
     pub(super) async fn fetch_items(&mut self) -> Result<bool, Stop> {
-        let fetched = match self.fetch(Source::items(), Then::GoOn).await? {
-            Fetched::Slow => match self.fetch_soon().await? {
-                Fetched::All => self.fetch(Source::items(), Then::GoOn).await?,
-                spent => spent,
-            },
-            other => other,
+        let mut fetched = match self.order {
+            Order::SoonFirst => Fetched::Slow,
+            Order::AsListed | Order::Open => self.fetch(Source::items(), Then::GoOn).await?,
         };
+        if fetched == Fetched::Slow {
+            fetched = self.fetch_soon().await?;
+            if fetched == Fetched::All {
+                fetched = self.fetch(Source::items(), Then::GoOn).await?;
+            }
+        }
         Ok(fetched != Fetched::Yielded)
+    }
+
+    /// In which order a reading goes on that an earlier run began: one that outlived its run keeps people waiting.
+    pub(super) fn order_resumed(&self) -> Order {
+        let one_batch = count(self.sync.driver.capabilities().read_batch);
+        let is_at_its_beginning = self.fresh_before.is_none() && self.state.items_done <= one_batch;
+        if is_at_its_beginning { Order::SoonFirst } else { Order::AsListed }
     }
 
     /// Reads what takes place soon. A server that cannot say what that is only loses the order.
     async fn fetch_soon(&mut self) -> Result<Fetched, Stop> {
         let now = self.sync.clock.now();
+        if self.budget.left(now) == 0 {
+            return Ok(Fetched::Yielded);
+        }
+        self.order = Order::AsListed;
         let soon = self.sync.driver.list_within(&self.calendar, now, now.plus(SOON), MOST_SOON).await;
         let named = match soon {
             Ok(ids) => ids,
@@ -119,21 +135,22 @@ impl Turn<'_> {
                 return Ok(Fetched::All);
             }
         };
-        // what was not listed belongs to no generation, and would be counted twice
-        let ids = named.into_iter().filter(|id| self.named.contains(&ListingHash::of(id))).collect();
-        self.fetch(Source::First(ids), Then::GoOn).await
+        // what was not listed belongs to no generation, and what is read already would be counted twice
+        let tx = self.sync.store.read(self.scope()).await?;
+        let left = listing::left_of(&tx, self.key.calendar_id, self.state.generation, &named).await?;
+        drop(tx);
+        self.fetch(Source::First(left.into()), Then::GoOn).await
     }
 
     /// Whether, at the pace of this batch, what is left keeps people waiting who have seen nothing yet; asked once.
     fn is_slow(&mut self, batch: &Batch, source: &Source) -> bool {
         let order = std::mem::replace(&mut self.order, Order::AsListed);
-        if order == Order::AsListed || !matches!(source, Source::Items { .. }) {
+        if order != Order::Open || !matches!(source, Source::Items { .. }) {
             return false;
         }
         let left = self.state.items_listed.saturating_sub(self.state.items_done);
-        let batches =
-            u32::try_from(left).unwrap_or(u32::MAX) / u32::try_from(batch.ids.len()).unwrap_or(1).max(1);
-        batch.took.saturating_mul(batches) > WORTH_WAITING
+        let batches = left / count(batch.ids.len()).max(1);
+        batch.took.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)) > WORTH_WAITING
     }
 
     /// Reads and applies everything that `source` names.

@@ -98,7 +98,7 @@ pub(super) struct Turn<'a> {
     pub(super) fresh_before: Option<Timestamp>,
     /// Whether the listing under way was begun by an earlier run.
     pub(super) is_resumed: bool,
-    /// Whether it has never been listed before this run, in part or in full: then nothing is held of it.
+    /// Whether it has never been listed before this run, in part or in full: then nothing listed is held of it.
     pub(super) is_first_run: bool,
     /// In which order what was listed is read.
     pub(super) order: Order,
@@ -163,6 +163,7 @@ impl<'a> Turn<'a> {
     /// Lists from where the listing stopped.
     async fn list_on(&mut self) -> Result<Turned, Stop> {
         if self.state.phase == Phase::Fetching {
+            self.order = self.order_resumed();
             if !self.fetch_items().await? {
                 return Ok(Turned::Yielded);
             }

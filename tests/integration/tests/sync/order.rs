@@ -15,6 +15,7 @@ use super::world::{Backend, World};
 
 on_both_databases![
     what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long,
+    what_takes_place_soon_comes_with_the_second_turn_where_the_first_is_spent,
     a_calendar_that_is_here_in_seconds_is_read_in_its_own_order,
     an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event,
     the_next_page_is_asked_for_while_one_is_applied,
@@ -29,7 +30,10 @@ async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: B
     world.server.fill("work", 30);
     world.server.state().read_takes = Duration::from_secs(2);
     let now = world.now().0;
-    for (name, days) in [("0011.ics", 29), ("0027.ics", 1), ("0029.ics", 31), ("0025.ics", -1)] {
+    // the first of them is in the batch that shows how long all would take
+    for (name, days) in
+        [("0001.ics", 2), ("0011.ics", 29), ("0027.ics", 1), ("0029.ics", 31), ("0025.ics", -1)]
+    {
         let start = calfleet_domain::clock::Timestamp(now + days * DAY);
         world.server.state().starts.insert(name.to_owned(), start);
     }
@@ -42,6 +46,26 @@ async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: B
     assert!(names.contains(&"0011.ics".to_owned()) && names.contains(&"0027.ics".to_owned()), "{names:?}");
     assert!(!names.contains(&"0029.ics".to_owned()) && !names.contains(&"0025.ics".to_owned()), "{names:?}");
     assert!(!is_fresh, "the rest is still to come");
+    world.assert_equal_to_server().await;
+    assert_eq!(world.server.state().read_ids, 30, "each is read once");
+}
+
+async fn what_takes_place_soon_comes_with_the_second_turn_where_the_first_is_spent(on: Backend) {
+    let mut world = World::start(on).await;
+    world.settings.turn_pages = 1;
+    world.server.add_calendar("work");
+    world.server.fill("work", 30);
+    world.server.state().read_takes = Duration::from_secs(2);
+    let tomorrow = world.now().plus(Duration::from_hours(24));
+    world.server.state().starts.insert("0027.ics".to_owned(), tomorrow);
+
+    world.run().await;
+    world.run().await;
+    let names: Vec<String> = world.content().await.into_keys().map(|(_, name)| name).collect();
+    world.run_until_done().await;
+
+    assert!(names.contains(&"0027.ics".to_owned()), "{names:?}");
+    assert_eq!(world.server.state().asked_by_time, 1, "nobody is asked in vain");
     world.assert_equal_to_server().await;
     assert_eq!(world.server.state().read_ids, 30, "each is read once");
 }

@@ -82,8 +82,6 @@ pub struct Known {
     pub provider_id: ProviderId,
     /// As of this reading.
     pub lock_version: i64,
-    /// When it was first seen.
-    pub created_at: Timestamp,
     /// When a push of it was last answered.
     pub settled_at: Option<Timestamp>,
     /// Whether it has local edits that have not been pushed, or a push under way.
@@ -342,8 +340,7 @@ pub async fn known(
 ) -> Result<Vec<Known>, StoreError> {
     const OPERATION: &str = "list what is known of a calendar";
     let organization = tx.organization(OPERATION)?;
-    let sql =
-        "SELECT e.id, e.provider_id, e.lock_version, e.created_at, e.settled_at, e.span_end, e.span_start,
+    let sql = "SELECT e.id, e.provider_id, e.lock_version, e.settled_at, e.span_end, e.span_start,
             (e.base IS NOT NULL OR EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id
                 AND o.state = 'pending')) AS is_pending
          FROM events e
@@ -359,11 +356,10 @@ pub async fn known(
                 id: EventId(row.at(0)?),
                 provider_id: ProviderId(row.at(1)?),
                 lock_version: row.at(2)?,
-                created_at: Timestamp(row.at(3)?),
-                settled_at: row.at::<Option<i64>>(4)?.map(Timestamp),
-                span_end: row.at::<Option<i64>>(5)?.map(Timestamp),
-                span_start: row.at::<Option<i64>>(6)?.map(Timestamp),
-                is_pending: row.at(7)?,
+                settled_at: row.at::<Option<i64>>(3)?.map(Timestamp),
+                span_end: row.at::<Option<i64>>(4)?.map(Timestamp),
+                span_start: row.at::<Option<i64>>(5)?.map(Timestamp),
+                is_pending: row.at(6)?,
             })
         })
         .collect()

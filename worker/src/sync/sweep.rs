@@ -28,7 +28,7 @@ pub(super) const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
 /// What becomes of a row that was not named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The listing says nothing about it: younger than the listing.
+    /// The listing says nothing about it: a push was answered for it since.
     Keep,
     /// Has local edits: read singly, so that its deletion is certain before it meets them.
     Recheck,
@@ -38,9 +38,9 @@ pub(super) enum Fate {
     Missing,
 }
 
-/// What becomes of `row`, which a listing begun at `began` did not name.
+/// What becomes of `row`, which is older than the listing begun at `began` that did not name it.
 pub(super) fn fate(row: &Known, began: Timestamp, coverage: Coverage) -> Fate {
-    if row.created_at >= began || row.settled_at.is_some_and(|settled| settled >= began) {
+    if row.settled_at.is_some_and(|settled| settled >= began) {
         return Fate::Keep;
     }
     if row.is_pending {
@@ -126,7 +126,6 @@ mod tests {
             id: EventId(Uuid::from_u128(1)),
             provider_id: ProviderId::from("/a.ics"),
             lock_version: 1,
-            created_at: Timestamp(1),
             settled_at: None,
             is_pending: false,
             span_start: Some(Timestamp(400)),
@@ -164,7 +163,6 @@ mod tests {
     #[test]
     fn a_row_younger_than_the_listing_or_with_edits_is_not_swept() {
         assert_eq!(fate(&known(), BEGAN, Coverage::Everything), Fate::Missing);
-        assert_eq!(fate(&Known { created_at: BEGAN, ..known() }, BEGAN, Coverage::Everything), Fate::Keep);
         assert_eq!(
             fate(&Known { settled_at: Some(BEGAN), ..known() }, BEGAN, Coverage::Everything),
             Fate::Keep

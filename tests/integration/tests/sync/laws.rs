@@ -140,6 +140,7 @@ async fn a_run_that_dies_at_any_step_loses_and_doubles_nothing(on: Backend) {
         assert!(missing.is_empty(), "after {steps} steps: {missing:?}");
         steps += steps / 8 + 1;
     }
+    assert!(steps > 20, "{steps} steps are no run");
 }
 
 async fn a_poll_that_dies_at_any_step_loses_and_doubles_nothing(on: Backend) {

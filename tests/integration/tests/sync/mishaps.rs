@@ -33,6 +33,7 @@ on_both_databases![
     what_times_mean_is_derived_again_when_the_zone_data_have_changed,
     the_wait_for_the_next_poll_is_drawn_once,
     a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late,
+    a_listing_says_nothing_of_what_is_younger,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -275,4 +276,16 @@ async fn a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late(on:
 async fn health(world: &World) -> Health {
     let view = overview::connection(&world.store, world.organization, world.connection, world.now()).await;
     view.unwrap().unwrap().status.health
+}
+
+async fn a_listing_says_nothing_of_what_is_younger(on: Backend) {
+    let world = filled(on, 3).await;
+    let calendar = world.calendar("work").await.id;
+    let created_at = world.event("work", "0001.ics").await.created_at;
+    let tx = world.store.read(world.scope()).await.unwrap();
+
+    let of_a_listing_begun = async |at| events::known(&tx, calendar, at, None, 10).await.unwrap().len();
+
+    assert_eq!(of_a_listing_begun(created_at).await, 0);
+    assert_eq!(of_a_listing_begun(created_at.plus(Duration::from_millis(1))).await, 3);
 }

@@ -1,10 +1,6 @@
 //! Asking on a task of its own: what the provider answers is parsed on one core while what it said before is written
 //! from another.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
-
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -19,14 +15,13 @@ impl<T: Send + 'static> Ahead<T> {
     }
 
     /// What came of it; a panic goes on here.
-    pub(super) async fn answer(mut self) -> T {
-        poll_fn(|context| match Pin::new(&mut self.0).poll(context) {
-            Poll::Ready(Ok(answer)) => Poll::Ready(answer),
-            Poll::Ready(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+    pub(super) async fn answer(self) -> T {
+        match self.0.await {
+            Ok(answer) => answer,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
             // the runtime is being shut down, and this task with it
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
-        })
-        .await
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -39,15 +34,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_not_asked_to_its_end() {
-        let (held, ended) = oneshot::channel::<()>();
+        let ((begins, begun), (held, mut ended)) = (oneshot::channel(), oneshot::channel::<()>());
         let asked = Ahead::ask(async move {
+            begins.send(()).unwrap();
             std::future::pending::<()>().await;
             drop(held);
         });
+        begun.await.unwrap();
 
         drop(asked);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
 
-        assert!(ended.await.is_err(), "the asking is dropped, and its end of the channel with it");
+        let closed = Err(oneshot::error::TryRecvError::Closed);
+        assert_eq!(ended.try_recv(), closed, "the asking is dropped, and its end of the channel with it");
     }
 
     #[tokio::test]

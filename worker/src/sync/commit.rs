@@ -271,8 +271,8 @@ impl Turn<'_> {
     }
 
     /// The next poll: within the last tenth of the interval, so that calendars connected together drift apart; or
-    /// sooner, where a sweep waits for a second listing or an event is to be read again; or at once, where the listing began before this run and
-    /// so knows nothing of what the run was asked for.
+    /// sooner, where a sweep waits for a second listing or an event is to be read again; or at once, where the listing
+    /// began before this run and so knows nothing of what the run was asked for.
     fn next_poll(&self) -> Timestamp {
         if self.is_resumed && self.state.sync_token.is_some() {
             return self.sync.clock.now();

@@ -4,6 +4,8 @@
 //! no DTD, bounded depth, number of elements and length of text ([`super::source`] has made it text that XML
 //! allows). An answer counts as complete only when its root element was closed.
 
+mod text;
+
 use std::borrow::Cow;
 
 use quick_xml::Error as QuickError;
@@ -11,7 +13,9 @@ use quick_xml::errors::{IllFormedError, SyntaxError};
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::reader::NsReader;
+use tokio::io::AsyncBufReadExt as _;
 
+use self::text::References;
 use super::source::{ByteStream, Source};
 use super::wire::{
     CalendarData, Element, Part, Principal, Privileges, Props, Reports, ResourceType, Response,
@@ -22,6 +26,8 @@ use crate::driver::DriverError;
 const MAX_DEPTH: usize = 48;
 /// A listing has about eight elements a member.
 const MAX_ELEMENTS: u64 = 8_000_000;
+/// Calendar data of most objects fit in.
+const USUAL_OBJECT_BYTES: usize = 2 << 10;
 /// Names, tags, addresses: everything but calendar data.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
@@ -102,6 +108,9 @@ impl Multistatus {
             if self.is_closed {
                 return Ok(None);
             }
+            if self.stack.last() == Some(&Element::CalendarData) {
+                self.read_data().await?;
+            }
             // beside, so that a text can be taken from it as it stands
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.clear();
@@ -123,6 +132,35 @@ impl Multistatus {
         }
     }
 
+    /// Takes calendar data from the source itself, up to the next markup.
+    async fn read_data(&mut self) -> Result<(), XmlError> {
+        let Self { reader, text, is_over_limit, max_object_bytes, .. } = self;
+        let mut push = |piece: &str| {
+            *is_over_limit |= text.len() + piece.len() > *max_object_bytes;
+            if !*is_over_limit {
+                text.push_str(piece);
+            }
+        };
+        let (source, mut references) = (reader.get_mut(), References::default());
+        loop {
+            let Ok(piece) = source.fill_buf().await else {
+                return Err(source
+                    .take_error()
+                    .map_or(XmlError::Truncated, |cause| XmlError::Body(Box::new(cause))));
+            };
+            let end = memchr::memchr(b'<', piece);
+            let data = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
+            let (read_bytes, is_over) = (data.len(), end.is_some() || piece.is_empty());
+            // the source gives out whole characters
+            references.feed(&String::from_utf8_lossy(data), &mut push)?;
+            source.consume(read_bytes);
+            if is_over {
+                references.end(push);
+                return Ok(());
+            }
+        }
+    }
+
     fn take(&mut self, step: Step<'_>) -> Result<Option<Part>, XmlError> {
         match step {
             Step::Open(element) => self.open(element)?,
@@ -137,6 +175,7 @@ impl Multistatus {
                 self.component(Element::Component, Some(name));
             }
             Step::Text(text) => self.push_text(&text),
+            Step::Character(character) => self.push_text(character.encode_utf8(&mut [0; 4])),
             Step::Skip => {}
             Step::End => return Err(XmlError::Truncated),
         }
@@ -234,7 +273,9 @@ impl Multistatus {
             self.found.calendar_data = Some(if std::mem::take(&mut self.is_over_limit) {
                 CalendarData::TooLarge
             } else {
-                CalendarData::Text(std::mem::take(&mut self.text))
+                // most objects are about this size
+                let next = String::with_capacity(USUAL_OBJECT_BYTES);
+                CalendarData::Text(std::mem::replace(&mut self.text, next))
             });
             return;
         }
@@ -304,6 +345,7 @@ enum Step<'e> {
     Leaf(Element, Option<String>),
     Close,
     Text(Cow<'e, str>),
+    Character(char),
     Skip,
     End,
 }
@@ -323,13 +365,9 @@ impl<'e> Step<'e> {
             Event::End(_) => Self::Close,
             Event::Text(text) => Self::Text(text.into_inner()),
             Event::CData(text) => Self::Text(text.into_inner()),
-            Event::GeneralRef(reference) => match reference.resolve_char_ref() {
-                Ok(Some(character)) if character >= ' ' || matches!(character, '\t' | '\n' | '\r') => {
-                    Self::Text(Cow::Owned(character.to_string()))
-                }
-                Ok(Some(_)) => Self::Skip,
-                _ => Self::Text(Cow::Borrowed(named_entity(reference.as_ref())?)),
-            },
+            Event::GeneralRef(reference) => {
+                text::character(reference.as_ref())?.map_or(Self::Skip, Self::Character)
+            }
             Event::DocType(declaration) => {
                 let name = declaration.as_ref().trim_start();
                 return Err(if name.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("html")) {
@@ -342,17 +380,6 @@ impl<'e> Step<'e> {
             Event::Eof => Self::End,
         })
     }
-}
-
-fn named_entity(name: &str) -> Result<&'static str, XmlError> {
-    Ok(match name {
-        "amp" => "&",
-        "lt" => "<",
-        "gt" => ">",
-        "quot" => "\"",
-        "apos" => "'",
-        _ => return Err(XmlError::Hostile("it uses an entity that XML does not define")),
-    })
 }
 
 fn element_of(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Element {

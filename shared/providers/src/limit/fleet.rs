@@ -110,7 +110,7 @@ end
 if not shared_at or now - shared_at >= 5000 then share, shared_at = math.max(share / 2, 0.1), now
 else share = tonumber(kept[3]) end
 ends = math.max(ends or (now + 1000 / share), tonumber(kept[2] or 0))
-redis.call('HSET', KEYS[1], 'blocked', string.format('%.17g', ends), 'share', tostring(share),
+redis.call('HSET', KEYS[1], 'blocked', string.format('%.17g', ends), 'share', string.format('%.17g', share),
   'shared_at', string.format('%.17g', shared_at))
 local keep = math.max(ends, shared_at + recovery, tonumber(kept[1] or 0)) - now
 redis.call('PEXPIRE', KEYS[1], math.ceil(keep) + 1000)

@@ -25,8 +25,6 @@ pub struct WorkConfig {
     /// The shortest pause between two looks.
     #[serde(with = "humantime_serde")]
     pub tick_at_least: Duration,
-    /// Most rows handed out in one look at one lane.
-    pub tick_rows: usize,
     /// How long a drain waits for running jobs.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -48,7 +46,6 @@ impl WorkConfig {
         within(complaints, "work.hand_out", &self.hand_out, s(1)..=m(1));
         within(complaints, "work.tick_at_most", &self.tick_at_most, ms(10)..=s(5));
         within(complaints, "work.tick_at_least", &self.tick_at_least, ms(1)..=ms(100));
-        within(complaints, "work.tick_rows", &self.tick_rows, 1..=100_000);
         within(complaints, "work.drain", &self.drain, s(0)..=m(10));
         if self.renew_every.is_zero() || self.renew_every >= self.lease / 3 {
             let advice = "has to be more than zero and less than a third of work.lease, so that two renewals may fail.";

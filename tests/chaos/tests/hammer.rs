@@ -111,6 +111,19 @@ async fn steal(fleet: &Fleet) {
     }
 }
 
+/// Whether every row comes to be served. A wake-up that is lost shows as a number that no longer falls; how fast it falls
+/// is the machine's affair, because whoever was struck twice runs alone.
+async fn drains(fleet: &Fleet) -> bool {
+    let mut least = usize::MAX;
+    while least > 0 {
+        if !holds(Duration::from_secs(20), async || fleet.unserved().await < least).await {
+            return false;
+        }
+        least = fleet.unserved().await.min(least - 1);
+    }
+    true
+}
+
 async fn hammer(fleet: Fleet, length: Duration) {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let handler = |work| Page {
@@ -155,7 +168,7 @@ async fn hammer(fleet: Fleet, length: Duration) {
         () = steal(&fleet) => unreachable!(),
     };
 
-    let served = holds(Duration::from_secs(20), async || fleet.unserved().await == 0).await;
+    let served = drains(&fleet).await;
     for (key, ticket) in first.into_iter().chain(second).chain(third) {
         let row = fleet.row(key).await;
         assert!(row.is_served(ticket), "a wake-up was lost: {row:?}");

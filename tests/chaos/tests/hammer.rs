@@ -112,7 +112,7 @@ async fn steal(fleet: &Fleet) {
 }
 
 /// Whether every row comes to be served. A wake-up that is lost shows as a number that no longer falls; how fast it falls
-/// is the machine's affair, because whoever was struck twice runs alone.
+/// is the machine's affair.
 async fn drains(fleet: &Fleet) -> bool {
     let mut least = usize::MAX;
     while least > 0 {

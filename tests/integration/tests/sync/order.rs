@@ -22,13 +22,19 @@ on_both_databases![
     a_reconnect_ends_the_run_that_is_on_with_the_old_credentials,
 ];
 
-async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: Backend) {
-    const DAY: i64 = 86_400_000;
+/// A calendar of thirty events on a server that takes so long for a batch; a turn ends after so many of them.
+async fn thirty_events(on: Backend, turn_pages: usize, read_takes: Duration) -> World {
     let mut world = World::start(on).await;
-    world.settings.turn_pages = 2;
+    world.settings.turn_pages = turn_pages;
     world.server.add_calendar("work");
     world.server.fill("work", 30);
-    world.server.state().read_takes = Duration::from_secs(2);
+    world.server.state().read_takes = read_takes;
+    world
+}
+
+async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: Backend) {
+    const DAY: i64 = 86_400_000;
+    let world = thirty_events(on, 2, Duration::from_secs(2)).await;
     let now = world.now().0;
     // the first of them is in the batch that shows how long all would take
     for (name, days) in
@@ -51,11 +57,7 @@ async fn what_takes_place_soon_is_read_first_of_a_calendar_that_takes_long(on: B
 }
 
 async fn what_takes_place_soon_comes_with_the_second_turn_where_the_first_is_spent(on: Backend) {
-    let mut world = World::start(on).await;
-    world.settings.turn_pages = 1;
-    world.server.add_calendar("work");
-    world.server.fill("work", 30);
-    world.server.state().read_takes = Duration::from_secs(2);
+    let world = thirty_events(on, 1, Duration::from_secs(2)).await;
     let tomorrow = world.now().plus(Duration::from_hours(24));
     world.server.state().starts.insert("0027.ics".to_owned(), tomorrow);
 
@@ -71,11 +73,7 @@ async fn what_takes_place_soon_comes_with_the_second_turn_where_the_first_is_spe
 }
 
 async fn a_calendar_that_is_here_in_seconds_is_read_in_its_own_order(on: Backend) {
-    let mut world = World::start(on).await;
-    world.settings.turn_pages = 2;
-    world.server.add_calendar("work");
-    world.server.fill("work", 30);
-    world.server.state().read_takes = Duration::from_millis(900);
+    let world = thirty_events(on, 2, Duration::from_millis(900)).await;
 
     world.run_until_done().await;
 

@@ -2,12 +2,11 @@
 //!
 //! Left out are stamps, defaults, the order of sets, line ends, white space at the end of lines, the composition of
 //! letters (NFC), names of the same zone, and the spelling of a length as end or duration. Bytes go straight into
-//! a [`Sink`], a hash or a buffer to compare; no tree is built. Texts end with a byte that UTF-8 never holds,
-//! so that two fields cannot run into each other.
+//! one buffer, to be hashed or compared; no tree is built. Texts end with a byte that UTF-8 never holds, so that two
+//! fields cannot run into each other.
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use super::diff::Atom;
@@ -16,23 +15,6 @@ use crate::model::{
     Attendee, AttendeeKind, AttendeeRole, Conference, ConferenceStatus, ConferenceType, Fields,
     ParticipationStatus, Reminder, Status, Transparency, Visibility,
 };
-
-/// Where canonical bytes go.
-pub(super) trait Sink {
-    fn put(&mut self, bytes: &[u8]);
-}
-
-impl Sink for Sha256 {
-    fn put(&mut self, bytes: &[u8]) {
-        self.update(bytes);
-    }
-}
-
-impl Sink for Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-}
 
 /// Ends every text; never a byte of UTF-8.
 pub(super) const END_OF_TEXT: u8 = 0xff;
@@ -80,41 +62,30 @@ fn mark(atom: &Atom) -> u8 {
 }
 
 /// Writes all atoms; those that say nothing are left out, so that a field added later moves no old hash.
-pub(super) fn write_fields(fields: &Fields, recurs: Recurs, sink: &mut impl Sink) {
-    let mut bytes = Vec::with_capacity(64);
+pub(super) fn write_fields(fields: &Fields, recurs: Recurs, sink: &mut Vec<u8>) {
     for atom in &FIXED {
-        // The description is the long one: straight into the sink.
-        if *atom == Atom::Text {
-            if !is_blank(fields.description.as_deref()) {
-                sink.put(&[mark(atom)]);
-                write_text(fields.description.as_deref(), sink);
-            }
-            continue;
-        }
-        bytes.clear();
-        write_atom(atom, fields, recurs, &mut bytes);
-        if !bytes.is_empty() {
-            sink.put(&[mark(atom)]);
-            sink.put(&bytes);
+        let begin = sink.len();
+        sink.push(mark(atom));
+        write_atom(atom, fields, recurs, sink);
+        if sink.len() == begin + 1 {
+            sink.truncate(begin);
         }
     }
     for guest in guests(fields) {
-        bytes.clear();
-        write_guest(guest, &mut bytes);
-        write_answer(guest, &mut bytes);
-        sink.put(&[GUEST]);
-        sink.put(&bytes);
+        sink.push(GUEST);
+        write_guest(guest, sink);
+        write_answer(guest, sink);
     }
 }
 
 /// Writes one atom of an override, even where it says nothing: it then says so against its master.
-pub(super) fn write_departure(atom: &Atom, fields: &Fields, sink: &mut impl Sink) {
-    sink.put(&[mark(atom)]);
+pub(super) fn write_departure(atom: &Atom, fields: &Fields, sink: &mut Vec<u8>) {
+    sink.extend_from_slice(&[mark(atom)]);
     if let Atom::Guest(address) | Atom::Answer(address) = atom {
         write_text(Some(address), sink);
     }
     write_atom(atom, fields, Recurs::No, sink);
-    sink.put(&[END_OF_TEXT]);
+    sink.extend_from_slice(&[END_OF_TEXT]);
 }
 
 /// Whether two guests of one address are the same but for the answer.
@@ -174,7 +145,7 @@ fn is_equal(atom: &Atom, one: &Fields, other: &Fields) -> bool {
 }
 
 /// Writes one atom; nothing for one that says nothing.
-pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mut impl Sink) {
+pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mut Vec<u8>) {
     match atom {
         Atom::When => write_when(&fields.start, &fields.end, recurs, sink),
         Atom::Location => write_present(fields.location.as_deref(), sink),
@@ -191,17 +162,17 @@ pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mu
         Atom::Reminders => write_reminders(&fields.reminders, sink),
         Atom::Status => match fields.status {
             Status::Confirmed => {}
-            Status::Tentative => sink.put(b"t"),
-            Status::Cancelled => sink.put(b"c"),
+            Status::Tentative => sink.extend_from_slice(b"t"),
+            Status::Cancelled => sink.extend_from_slice(b"c"),
         },
         Atom::Visibility => match fields.visibility {
             Visibility::Public => {}
-            Visibility::Private => sink.put(b"p"),
-            Visibility::Confidential => sink.put(b"c"),
+            Visibility::Private => sink.extend_from_slice(b"p"),
+            Visibility::Confidential => sink.extend_from_slice(b"c"),
         },
         Atom::Transparency => match fields.transparency {
             Transparency::Opaque => {}
-            Transparency::Transparent => sink.put(b"t"),
+            Transparency::Transparent => sink.extend_from_slice(b"t"),
         },
         Atom::Categories => write_categories(&fields.categories, sink),
         Atom::Color => {
@@ -223,21 +194,21 @@ pub(super) fn write_atom(atom: &Atom, fields: &Fields, recurs: Recurs, sink: &mu
     }
 }
 
-fn write_conference(conference: Option<&Conference>, sink: &mut impl Sink) {
+fn write_conference(conference: Option<&Conference>, sink: &mut Vec<u8>) {
     let Some(conference) = conference else { return };
-    sink.put(match conference.kind {
+    sink.extend_from_slice(match conference.kind {
         ConferenceType::GoogleMeet => b"g",
         ConferenceType::MicrosoftTeams => b"m",
         ConferenceType::Custom => b"c",
     });
     match conference.status {
         ConferenceStatus::Ready => write_text(Some(&conference.link), sink),
-        ConferenceStatus::Pending => sink.put(b"p"),
-        ConferenceStatus::Failed => sink.put(b"f"),
+        ConferenceStatus::Pending => sink.extend_from_slice(b"p"),
+        ConferenceStatus::Failed => sink.extend_from_slice(b"f"),
     }
 }
 
-fn write_reminders(reminders: &[Reminder], sink: &mut impl Sink) {
+fn write_reminders(reminders: &[Reminder], sink: &mut Vec<u8>) {
     let mut sorted: Vec<&Reminder> = reminders.iter().collect();
     sorted.sort_unstable();
     sorted.dedup();
@@ -247,12 +218,12 @@ fn write_reminders(reminders: &[Reminder], sink: &mut impl Sink) {
             Reminder::BeforeEnd(seconds) => (b"e", *seconds),
             Reminder::At(instant) => (b"a", instant.0),
         };
-        sink.put(kind);
+        sink.extend_from_slice(kind);
         write_number(number, sink);
     }
 }
 
-fn write_categories(categories: &[String], sink: &mut impl Sink) {
+fn write_categories(categories: &[String], sink: &mut Vec<u8>) {
     let mut texts: Vec<Vec<u8>> = Vec::with_capacity(categories.len());
     for category in categories.iter().filter(|category| !is_blank(Some(category))) {
         let mut bytes = Vec::with_capacity(category.len() + 1);
@@ -262,14 +233,14 @@ fn write_categories(categories: &[String], sink: &mut impl Sink) {
     texts.sort_unstable();
     texts.dedup();
     for text in &texts {
-        sink.put(text);
+        sink.extend_from_slice(text);
     }
 }
 
 /// Guests in the order of their addresses, each address once.
 pub(super) fn guests(fields: &Fields) -> Vec<&Attendee> {
     let mut guests: Vec<&Attendee> = fields.attendees.iter().collect();
-    guests.sort_by_cached_key(|guest| address_of(guest).into_owned());
+    guests.sort_by(|one, other| address_of(one).cmp(&address_of(other)));
     guests.dedup_by(|later, earlier| address_of(later) == address_of(earlier));
     guests
 }
@@ -284,7 +255,7 @@ pub(super) fn address_of(guest: &Attendee) -> Cow<'_, str> {
     lower(guest.address.trim())
 }
 
-fn write_guest(guest: &Attendee, sink: &mut impl Sink) {
+fn write_guest(guest: &Attendee, sink: &mut Vec<u8>) {
     write_text(Some(&address_of(guest)), sink);
     write_text(guest.name.as_deref(), sink);
     let role = match guest.role {
@@ -300,10 +271,10 @@ fn write_guest(guest: &Attendee, sink: &mut impl Sink) {
         AttendeeKind::Room => 3,
         AttendeeKind::Unknown => 4,
     };
-    sink.put(&[role, kind]);
+    sink.extend_from_slice(&[role, kind]);
 }
 
-fn write_answer(guest: &Attendee, sink: &mut impl Sink) {
+fn write_answer(guest: &Attendee, sink: &mut Vec<u8>) {
     let status = match guest.status {
         ParticipationStatus::NeedsAction => 0,
         ParticipationStatus::Accepted => 1,
@@ -312,24 +283,24 @@ fn write_answer(guest: &Attendee, sink: &mut impl Sink) {
         ParticipationStatus::Delegated => 4,
     };
     if status != 0 || !is_blank(guest.comment.as_deref()) {
-        sink.put(&[status]);
+        sink.extend_from_slice(&[status]);
         write_text(guest.comment.as_deref(), sink);
     }
 }
 
-pub(super) fn write_number(number: i64, sink: &mut impl Sink) {
-    sink.put(&number.to_be_bytes());
+pub(super) fn write_number(number: i64, sink: &mut Vec<u8>) {
+    sink.extend_from_slice(&number.to_be_bytes());
 }
 
 /// A text that says something, else nothing.
-fn write_present(text: Option<&str>, sink: &mut impl Sink) {
+fn write_present(text: Option<&str>, sink: &mut Vec<u8>) {
     if !is_blank(text) {
         write_text(text, sink);
     }
 }
 
 /// Writes a text in NFC, with `\n` between lines, without white space at the end of lines or of the whole.
-pub(super) fn write_text(text: Option<&str>, sink: &mut impl Sink) {
+pub(super) fn write_text(text: Option<&str>, sink: &mut Vec<u8>) {
     let text = text.unwrap_or_default();
     let text = if text.contains('\r') {
         Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
@@ -344,13 +315,13 @@ pub(super) fn write_text(text: Option<&str>, sink: &mut impl Sink) {
     let mut line_ends = 0_usize;
     for line in text.split('\n').map(str::trim_end) {
         if !line.is_empty() {
-            (0..line_ends).for_each(|_| sink.put(b"\n"));
+            (0..line_ends).for_each(|_| sink.extend_from_slice(b"\n"));
             line_ends = 0;
-            sink.put(line.as_bytes());
+            sink.extend_from_slice(line.as_bytes());
         }
         line_ends += 1;
     }
-    sink.put(&[END_OF_TEXT]);
+    sink.extend_from_slice(&[END_OF_TEXT]);
 }
 
 /// Whether a text is absent or has nothing but white space.
@@ -359,5 +330,6 @@ pub(super) fn is_blank(text: Option<&str>) -> bool {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_uppercase) { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
+    let is_upper = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    if text.as_bytes().iter().any(is_upper) { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::canonical::{END_OF_TEXT, Sink, write_number, write_text};
+use super::canonical::{END_OF_TEXT, write_number, write_text};
 use crate::model::{End, Master, RecurrenceId, When, Zone};
 use crate::recurrence::windows_zones::preferred;
 use crate::recurrence::zone;
@@ -24,24 +24,24 @@ impl Recurs {
 }
 
 /// Start and length; the same for an end and a duration that mean the same.
-pub(super) fn write_when(start: &When, end: &End, recurs: Recurs, sink: &mut impl Sink) {
+pub(super) fn write_when(start: &When, end: &End, recurs: Recurs, sink: &mut Vec<u8>) {
     write_point(start, sink);
     match extent(start, end, recurs) {
         Extent::Days(days) => {
-            sink.put(b"d");
+            sink.extend_from_slice(b"d");
             write_number(days, sink);
         }
         Extent::Seconds(seconds) => {
-            sink.put(b"s");
+            sink.extend_from_slice(b"s");
             write_number(seconds, sink);
         }
         Extent::Nominal { days, seconds } => {
-            sink.put(b"n");
+            sink.extend_from_slice(b"n");
             write_number(days, sink);
             write_number(seconds, sink);
         }
         Extent::Apart(end) => {
-            sink.put(b"a");
+            sink.extend_from_slice(b"a");
             write_point(end, sink);
         }
     }
@@ -193,32 +193,32 @@ pub(super) fn key_in(start: &When, key: &RecurrenceId) -> RecurrenceId {
     }
 }
 
-fn write_point(point: &When, sink: &mut impl Sink) {
+fn write_point(point: &When, sink: &mut Vec<u8>) {
     match point {
         When::Date(date) => {
-            sink.put(b"D");
+            sink.extend_from_slice(b"D");
             write_number(i64::from(chrono::Datelike::num_days_from_ce(date)), sink);
         }
         When::Floating(wall) => {
-            sink.put(b"F");
+            sink.extend_from_slice(b"F");
             write_wall(wall, sink);
         }
         When::Utc(instant) => {
-            sink.put(b"U");
+            sink.extend_from_slice(b"U");
             write_wall(&instant.naive_utc(), sink);
         }
         When::Zoned { wall, zone } if is_utc(zone) => {
-            sink.put(b"U");
+            sink.extend_from_slice(b"U");
             write_wall(wall, sink);
         }
         When::Zoned { wall, zone: Zone::Iana(zone) } => {
-            sink.put(b"Z");
+            sink.extend_from_slice(b"Z");
             write_wall(wall, sink);
             write_text(Some(preferred(*zone).name()), sink);
         }
         When::Zoned { wall, zone: Zone::Custom(zone) } => {
             // A TZID of its own is only a label: the rules are the zone.
-            sink.put(b"C");
+            sink.extend_from_slice(b"C");
             write_wall(wall, sink);
             for observance in &zone.observances {
                 write_wall(&observance.onset, sink);
@@ -227,29 +227,29 @@ fn write_point(point: &When, sink: &mut impl Sink) {
                 write_number(i64::from(observance.offset_before_seconds), sink);
                 write_number(i64::from(observance.offset_after_seconds), sink);
             }
-            sink.put(&[END_OF_TEXT]);
+            sink.extend_from_slice(&[END_OF_TEXT]);
         }
     }
 }
 
 /// Writes a key, in the form of its series.
-pub(super) fn write_key(key: &RecurrenceId, sink: &mut impl Sink) {
+pub(super) fn write_key(key: &RecurrenceId, sink: &mut Vec<u8>) {
     match key {
         RecurrenceId::Date(date) => {
-            sink.put(b"D");
+            sink.extend_from_slice(b"D");
             write_number(i64::from(chrono::Datelike::num_days_from_ce(date)), sink);
         }
         RecurrenceId::Wall(wall) => {
-            sink.put(b"W");
+            sink.extend_from_slice(b"W");
             write_wall(wall, sink);
         }
         RecurrenceId::Utc(instant) => {
-            sink.put(b"U");
+            sink.extend_from_slice(b"U");
             write_wall(&instant.naive_utc(), sink);
         }
     }
 }
 
-fn write_wall(wall: &NaiveDateTime, sink: &mut impl Sink) {
+fn write_wall(wall: &NaiveDateTime, sink: &mut Vec<u8>) {
     write_number(wall.and_utc().timestamp(), sink);
 }

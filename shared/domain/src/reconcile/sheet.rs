@@ -89,9 +89,9 @@ impl<'a> Face<'a> {
         bytes
     }
 
-    fn write_additions(&self, sink: &mut impl canonical::Sink) {
+    fn write_additions(&self, sink: &mut Vec<u8>) {
         for (key, end) in self.additions() {
-            sink.put(b"A");
+            sink.extend_from_slice(b"A");
             write_key(&key, sink);
             if let Some(end) = end {
                 write_when(&start_at(&self.fields.start, &key), end, Recurs::No, sink);
@@ -134,12 +134,12 @@ impl<'a> Sheet<'a> {
     }
 
     /// Writes the canonical form of the whole.
-    pub(super) fn write(&self, sink: &mut impl canonical::Sink) {
+    pub(super) fn write(&self, sink: &mut Vec<u8>) {
         if let Some(face) = &self.master {
-            sink.put(b"M");
+            sink.extend_from_slice(b"M");
             canonical::write_fields(face.fields, face.recurs(), sink);
             for rule in face.meanings() {
-                sink.put(b"R");
+                sink.extend_from_slice(b"R");
                 canonical::write_text(Some(&rule), sink);
             }
             face.write_additions(sink);
@@ -147,16 +147,16 @@ impl<'a> Sheet<'a> {
         for (key, instance) in &self.instances {
             match instance {
                 Instance::Cancelled => {
-                    sink.put(b"X");
+                    sink.extend_from_slice(b"X");
                     write_key(key, sink);
                 }
                 Instance::Changed { fields, departs } => {
-                    sink.put(b"O");
+                    sink.extend_from_slice(b"O");
                     write_key(key, sink);
                     for atom in departs {
                         canonical::write_departure(atom, fields, sink);
                     }
-                    sink.put(&[canonical::END_OF_TEXT]);
+                    sink.extend_from_slice(&[canonical::END_OF_TEXT]);
                 }
             }
         }

@@ -1,12 +1,11 @@
 //! Our hash of what an event says: equal versions mean the same event, whoever spelled it.
 //!
 //! What the hash sees is the canonical form (see `canonical`); a cancelled override is an exclusion, and an
-//! override that equals its instance is none. A single event is a series without a rule. SHA-256 cut to 16 bytes,
-//! in one pass without an intermediate tree.
+//! override that equals its instance is none. A single event is a series without a rule. SHA-256 cut to 16 bytes.
 
 use sha2::{Digest, Sha256};
 
-use super::canonical::{self, END_OF_TEXT, Sink};
+use super::canonical::{self, END_OF_TEXT};
 use super::point::Recurs;
 use super::sheet::Sheet;
 use crate::model::{Event, Fields, Version};
@@ -15,22 +14,25 @@ use crate::model::{Event, Fields, Version};
 /// by accident. A version that matches nothing is worked out again from the stored event, never taken for an edit.
 const FORM: &[u8] = b"calfleet event 2\n";
 
+/// Canonical forms of most events fit in.
+const USUAL_BYTES: usize = 1 << 10;
+
 /// The version of an event.
 pub fn of(event: &Event) -> Version {
-    let mut hash = Sha256::new();
-    hash.put(FORM);
-    hash.put(event.uid.normalised().as_bytes());
-    hash.put(&[END_OF_TEXT]);
-    Sheet::of(event).write(&mut hash);
-    cut(hash)
+    let mut form = Vec::with_capacity(USUAL_BYTES);
+    form.extend_from_slice(FORM);
+    form.extend_from_slice(event.uid.normalised().as_bytes());
+    form.push(END_OF_TEXT);
+    Sheet::of(event).write(&mut form);
+    hashed(&form)
 }
 
 /// The version of one set of fields, outside any event.
 pub fn of_fields(fields: &Fields) -> Version {
-    let mut hash = Sha256::new();
-    hash.put(FORM);
-    canonical::write_fields(fields, Recurs::No, &mut hash);
-    cut(hash)
+    let mut form = Vec::with_capacity(USUAL_BYTES);
+    form.extend_from_slice(FORM);
+    canonical::write_fields(fields, Recurs::No, &mut form);
+    hashed(&form)
 }
 
 /// Whether two events mean the same.
@@ -38,9 +40,9 @@ pub fn is_same(one: &Event, other: &Event) -> bool {
     one == other || of(one) == of(other)
 }
 
-fn cut(hash: Sha256) -> Version {
+fn hashed(form: &[u8]) -> Version {
     let mut bytes = [0_u8; 16];
-    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+    for (to, from) in bytes.iter_mut().zip(Sha256::digest(form)) {
         *to = from;
     }
     Version(bytes)

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use calfleet_domain::model::ProviderId;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use url::Url;
 
 /// Longest path of a member, in bytes: a longer one would not fit into an index.
@@ -33,47 +34,25 @@ fn unambiguous(href: &str) -> Cow<'_, str> {
     }
 }
 
+/// What stands for itself in a segment of a canonical path; everything else is encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'@').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: &AsciiSet = &SEGMENT.remove(b'/');
+
 /// The form in which paths are compared.
 pub(super) fn canonical(path: &str) -> Cow<'_, str> {
-    if path.bytes().all(is_plain) {
-        return Cow::Borrowed(path);
+    if !path.contains('%') {
+        return utf8_percent_encode(path, PATH).into();
     }
     let mut canonical = String::with_capacity(path.len() + 8);
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut byte = byte;
-        if byte == b'%' {
-            let mut ahead = bytes.clone();
-            let digits = (hex_digit(ahead.next()), hex_digit(ahead.next()));
-            if let (Some(high), Some(low)) = digits {
-                byte = high << 4 | low;
-                bytes = ahead;
-                // An encoded slash is part of a name.
-                if byte == b'/' {
-                    canonical.push_str("%2F");
-                    continue;
-                }
-            }
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            canonical.push('/');
         }
-        if is_plain(byte) {
-            canonical.push(char::from(byte));
-        } else {
-            const DIGITS: [char; 16] =
-                ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-            canonical.push('%');
-            canonical.extend(DIGITS.get(usize::from(byte >> 4)));
-            canonical.extend(DIGITS.get(usize::from(byte & 15)));
-        }
+        // an encoded slash is part of a name
+        let name: Cow<'_, [u8]> = percent_decode_str(segment).into();
+        canonical.extend(percent_encode(&name, SEGMENT));
     }
     Cow::Owned(canonical)
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'@' | b'-' | b'.' | b'_' | b'~')
-}
-
-fn hex_digit(byte: Option<u8>) -> Option<u8> {
-    char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// A collection whose members are listed.

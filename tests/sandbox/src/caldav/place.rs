@@ -1,5 +1,7 @@
 //! Addresses: which path names what, and how a place is written as an href.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 use super::profile::{HrefForm, Profile};
 
 /// The context root.
@@ -115,44 +117,17 @@ impl MemberHrefs {
     }
 }
 
+/// What stands for itself in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'@');
+
 /// Decodes `%41`; what is no escape stays as it is.
 pub(crate) fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let mut ahead = rest.clone();
-        let digits = (ahead.next().and_then(hex_digit), ahead.next().and_then(hex_digit));
-        match (byte, digits) {
-            (b'%', (Some(high), Some(low))) => {
-                bytes.push(high * 16 + low);
-                rest = ahead;
-            }
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Encodes a path segment, leaving unreserved characters and `@`.
 pub(crate) fn encode(segment: &str) -> String {
-    let plain =
-        |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'@');
-    if segment.bytes().all(plain) {
-        return segment.to_owned();
-    }
-    let mut out = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            super::xml::write_to(&mut out, format_args!("%{byte:02X}"));
-        }
-    }
-    out
+    utf8_percent_encode(segment, SEGMENT).to_string()
 }
 
 #[cfg(test)]

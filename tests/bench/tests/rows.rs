@@ -181,7 +181,7 @@ fn insertion_of(row: StoredRow, calendar: CalendarKey, raw: &mut HashMap<EventId
 }
 
 fn write_of(resource: &StoredResource, calendar: CalendarKey, id: EventId) -> EventWrite {
-    let mut document = ics::read(resource.body.as_bytes(), None, &Limits::default()).unwrap();
+    let mut document = ics::read(&resource.body, None, &Limits::default()).unwrap();
     let Item::Read(object) = document.items.remove(0) else { panic!("{} cannot be read", resource.name) };
     let reach = span(&object.event);
     EventWrite {

@@ -107,7 +107,7 @@ fn every_file_of_the_corpus_is_read_as_stated() {
     let budget = Budget::default();
     let mut found = Vec::new();
     for name in names() {
-        let document = ics::read(&file(&name), None, &Limits::default()).unwrap();
+        let document = ics::read(&ics::text(&file(&name)), None, &Limits::default()).unwrap();
         let (mut readable, mut instances, mut reasons) = (0, 0, Vec::new());
         for item in &document.items {
             match item {
@@ -139,11 +139,11 @@ fn every_file_of_the_corpus_is_read_as_stated() {
 #[test]
 fn the_text_of_each_object_stands_by_itself() {
     for name in names() {
-        let document = ics::read(&file(&name), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
+        let document =
+            ics::read(&ics::text(&file(&name)), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
         for item in &document.items {
             let Item::Read(object) = item else { continue };
-            let again =
-                ics::read(object.raw.as_bytes(), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
+            let again = ics::read(&object.raw, Some(Tz::Europe__Paris), &Limits::default()).unwrap();
             let [Item::Read(single)] = again.items.as_slice() else { panic!("{name}: {}", object.raw) };
             // METHOD is the document's and not the object's, and with it the meaning of DTSTAMP
             assert_eq!(without_stamps(&single.event), without_stamps(&object.event), "{name}");

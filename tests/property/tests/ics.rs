@@ -16,7 +16,7 @@ use crate::corpus::without_stamps;
 use crate::generators::{a_series, a_single, an_orphan};
 
 fn read_one(text: &str) -> Event {
-    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+    let document = ics::read(text, None, &Limits::default()).unwrap();
     assert_eq!(document.items.len(), 1, "{text}");
     match document.items.into_iter().next() {
         Some(Item::Read(object)) => {
@@ -39,8 +39,25 @@ fn disguised(text: &str, width: usize) -> String {
     lines.join("\n")
 }
 
+/// The bytes of the text with its lines folded anywhere, inside of characters too.
+fn cut(text: &str, width: usize) -> Vec<u8> {
+    let unfolded = text.replace("\r\n ", "");
+    let lines =
+        unfolded.lines().map(|line| line.as_bytes().chunks(width).collect::<Vec<_>>().join(&b"\r\n "[..]));
+    lines.collect::<Vec<_>>().join(&b"\r\n"[..])
+}
+
 proptest! {
     #![proptest_config(cases(1_000, 100_000))]
+
+    #[test]
+    fn characters_that_were_cut_in_folding_are_read_whole(event in a_single(), width in 1..80_usize) {
+        let bytes = cut(&ics::write(&event, Timestamp(0)), width);
+        let document = ics::read(&ics::text(&bytes), None, &Limits::default()).unwrap();
+        let [Item::Read(object)] = document.items.as_slice() else { panic!("{document:?}") };
+        prop_assert_eq!(&object.event, &event);
+        prop_assert_eq!(&object.warnings, &Vec::<String>::new());
+    }
 
     #[test]
     fn a_single_event_survives_writing_and_reading(event in a_single()) {
@@ -100,7 +117,7 @@ fn mutated_documents_neither_stop_nor_hurt_the_reader() {
             mutate(&mut text, &seeds, &mut chance);
         }
         let begun = Instant::now();
-        if let Ok(document) = ics::read(&text, Some(Tz::Europe__Paris), &Limits::default()) {
+        if let Ok(document) = ics::read(&ics::text(&text), Some(Tz::Europe__Paris), &Limits::default()) {
             for item in &document.items {
                 if let Item::Read(object) = item {
                     let _found = expand(&object.event, window.clone(), Tz::Europe__Paris, &budget);
@@ -179,7 +196,7 @@ fn large_content_costs_bounded_time_and_is_kept_whole() {
          BEGIN:VEVENT\r\nUID:fine\r\nDTSTART:20260101T000000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     );
 
-    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+    let document = ics::read(&text, None, &Limits::default()).unwrap();
 
     let [
         Item::Unreadable { reason: guests_reason, raw, .. },
@@ -216,7 +233,7 @@ fn large_zones_are_read_once_and_repeated_within_a_limit() {
     let text = format!("BEGIN:VCALENDAR\r\n{zone}{series}{events}END:VCALENDAR\r\n");
     let limits = Limits::default();
 
-    let document = ics::read(text.as_bytes(), None, &limits).unwrap();
+    let document = ics::read(&text, None, &limits).unwrap();
 
     let raws = document.items.iter().map(|item| match item {
         Item::Read(object) => object.raw.len(),
@@ -236,7 +253,7 @@ fn a_name_of_a_zone_that_goes_on_and_on_is_not_looked_for() {
         "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART;TZID={name}:20260101T000000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     );
 
-    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+    let document = ics::read(&text, None, &Limits::default()).unwrap();
 
     let [Item::Read(object)] = document.items.as_slice() else { panic!("{}", document.items.len()) };
     assert!(object.warnings.iter().any(|warning| warning.contains("is unknown")), "{:?}", object.warnings);
@@ -244,8 +261,30 @@ fn a_name_of_a_zone_that_goes_on_and_on_is_not_looked_for() {
 }
 
 #[test]
+fn letters_that_are_lost_are_said_where_they_stood_and_everything_else_is_kept() {
+    let event = |uid: &str, title: &[u8]| {
+        let begin = format!("BEGIN:VEVENT\nUID:{uid}\nDTSTART:20260101T000000Z\nSUMMARY:");
+        [begin.as_bytes(), title, b"\nEND:VEVENT\n"].concat()
+    };
+    let bytes = [
+        &b"BEGIN:VCALENDAR\n"[..],
+        &event("1", b"caf\xe9"),
+        &event("2", b"caf\xc3\xa9\n  au lait"),
+        b"END:VCALENDAR\n",
+    ];
+
+    let document = ics::read(&ics::text(&bytes.concat()), None, &Limits::default()).unwrap();
+
+    let [Item::Read(lost), Item::Read(kept)] = document.items.as_slice() else { panic!("{document:?}") };
+    let title = |event: &Event| event.fields().unwrap().title.clone().unwrap();
+    assert_eq!((title(&lost.event).as_str(), title(&kept.event).as_str()), ("caf\u{fffd}", "café au lait"));
+    assert_eq!((lost.warnings.len(), kept.warnings.len()), (1, 0), "{:?}", lost.warnings);
+    assert!(kept.raw.contains("SUMMARY:café\n  au lait\n"), "{}", kept.raw);
+}
+
+#[test]
 fn what_is_no_calendar_and_what_was_cut_off_is_said() {
-    let read = |text: &str| ics::read(text.as_bytes(), None, &Limits::default());
+    let read = |text: &str| ics::read(text, None, &Limits::default());
 
     assert!(matches!(read("<!DOCTYPE html><html>"), Err(IcsError::NotCalendar(_))));
     assert!(matches!(read(""), Err(IcsError::NotCalendar(_))));

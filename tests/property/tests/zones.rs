@@ -44,7 +44,7 @@ fn event_in(zone: Tz) -> Event {
 fn embedded(zone: Tz) -> std::sync::Arc<CustomZone> {
     let text =
         ics::write(&event_in(zone), Timestamp(0)).replace("\r\n ", "").replace(zone.name(), "Customized");
-    let document = ics::read(text.as_bytes(), None, &Limits::default()).unwrap();
+    let document = ics::read(&text, None, &Limits::default()).unwrap();
     let Some(Item::Read(object)) = document.items.into_iter().next() else { panic!("{text}") };
     match object.event.fields().and_then(|fields| fields.start.zone().cloned()) {
         Some(Zone::Custom(custom)) => custom,

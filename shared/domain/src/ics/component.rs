@@ -1,32 +1,35 @@
 //! Components (RFC 5545 §3.4) as a tree of lines, and the search for those that matter in a document.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::fault::Fault;
-use super::line::{Line, Lines, Unfolded};
+use super::line::{Folded, Line, Lines, upper};
 use super::{IcsError, Limits};
 
 /// A component with everything inside it.
 #[derive(Debug)]
 pub(crate) struct Component<'a> {
-    pub(crate) name: String,
+    pub(crate) name: Cow<'a, str>,
     pub(crate) lines: Vec<Line<'a>>,
     pub(crate) parts: Vec<Component<'a>>,
 }
 
 impl<'a> Component<'a> {
     /// Reads the component that stands at `span`.
-    pub(crate) fn at(text: &'a [u8], span: &Range<usize>) -> Self {
+    pub(crate) fn at(text: &'a str, span: &Range<usize>) -> Self {
         let mut open: Vec<Self> = Vec::new();
         for line in Lines::within(text, span) {
-            if let Some(name) = marked(&line.bytes, "BEGIN") {
-                open.push(Self { name, lines: Vec::with_capacity(24), parts: Vec::new() });
-            } else if marked(&line.bytes, "END").is_some() {
+            if let Some(name) = marked(&line, "BEGIN") {
+                // as many as most events and most alarms have
+                let lines = Vec::with_capacity(if open.is_empty() { 24 } else { 4 });
+                open.push(Self { name, lines, parts: Vec::new() });
+            } else if marked(&line, "END").is_some() {
                 if let (Some(closed), Some(outer)) = (open.pop_if_inner(), open.last_mut()) {
                     outer.parts.push(closed);
                 }
             } else if let Some(current) = open.last_mut() {
-                current.lines.push(Line::new(line.bytes));
+                current.lines.push(Line::new(line.unfolded()));
             }
         }
         // what was never closed belongs to what it stands in
@@ -35,7 +38,7 @@ impl<'a> Component<'a> {
                 outer.parts.push(closed);
             }
         }
-        open.pop().unwrap_or(Self { name: String::new(), lines: Vec::new(), parts: Vec::new() })
+        open.pop().unwrap_or(Self { name: Cow::default(), lines: Vec::new(), parts: Vec::new() })
     }
 
     /// The first line of that name.
@@ -45,15 +48,15 @@ impl<'a> Component<'a> {
 }
 
 /// The first line of that name in the component at `span` itself; the rest of it is not read.
-pub(crate) fn line_of<'a>(text: &'a [u8], span: &Range<usize>, name: &str) -> Option<Line<'a>> {
+pub(crate) fn line_of<'a>(text: &'a str, span: &Range<usize>, name: &str) -> Option<Line<'a>> {
     let mut depth = 0_usize;
     for line in Lines::within(text, span) {
-        if marked(&line.bytes, "BEGIN").is_some() {
+        if marked(&line, "BEGIN").is_some() {
             depth += 1;
-        } else if marked(&line.bytes, "END").is_some() {
+        } else if marked(&line, "END").is_some() {
             depth = depth.saturating_sub(1).max(1);
         } else if depth == 1 {
-            let line = Line::new(line.bytes);
+            let line = Line::new(line.unfolded());
             if line.is(name) {
                 return Some(line);
             }
@@ -74,10 +77,18 @@ impl<T> PopInner<T> for Vec<T> {
 }
 
 /// The name in a `BEGIN` or `END` line, in upper case.
-fn marked(line: &[u8], mark: &str) -> Option<String> {
-    let (head, rest) = line.split_at_checked(mark.len())?;
-    let rest = rest.strip_prefix(b":").filter(|_| head.eq_ignore_ascii_case(mark.as_bytes()))?;
-    Some(String::from_utf8_lossy(rest.trim_ascii()).trim_end_matches('\0').trim().to_ascii_uppercase())
+fn marked<'a>(line: &Folded<'a>, mark: &str) -> Option<Cow<'a, str>> {
+    if !line.is(mark) {
+        return None;
+    }
+    match line.unfolded() {
+        Cow::Borrowed(line) => name_after(line, mark),
+        Cow::Owned(line) => name_after(&line, mark).map(|name| Cow::Owned(name.into_owned())),
+    }
+}
+
+fn name_after<'a>(line: &'a str, mark: &str) -> Option<Cow<'a, str>> {
+    line.get(mark.len()..)?.strip_prefix(':').map(str::trim).map(upper)
 }
 
 /// Where an event stands.
@@ -114,22 +125,22 @@ pub(crate) struct Outline<'a> {
 /// Longest property of a calendar itself that is kept.
 const HEADER_LINE_BYTES: usize = 4096;
 
-struct Open {
-    name: String,
+struct Open<'a> {
+    name: Cow<'a, str>,
     begin: usize,
 }
 
 struct Scan<'a, 'l> {
     limits: &'l Limits,
     outline: Outline<'a>,
-    open: Vec<Open>,
+    open: Vec<Open<'a>>,
     components: usize,
     uid: Option<String>,
     fault: Option<Fault>,
 }
 
 /// Finds the events and zones of a document without reading them.
-pub(crate) fn outline<'a>(text: &'a [u8], limits: &Limits) -> Result<Outline<'a>, IcsError> {
+pub(crate) fn outline<'a>(text: &'a str, limits: &Limits) -> Result<Outline<'a>, IcsError> {
     let mut scan = Scan {
         limits,
         outline: Outline { calendars: vec![CalendarSpan::default()], ..Outline::default() },
@@ -139,9 +150,9 @@ pub(crate) fn outline<'a>(text: &'a [u8], limits: &Limits) -> Result<Outline<'a>
         fault: None,
     };
     for line in Lines::new(text) {
-        if let Some(name) = marked(&line.bytes, "BEGIN") {
+        if let Some(name) = marked(&line, "BEGIN") {
             scan.begin(name, &line)?;
-        } else if let Some(name) = marked(&line.bytes, "END") {
+        } else if let Some(name) = marked(&line, "END") {
             scan.end(&name, line.span.end);
         } else {
             scan.property(line);
@@ -153,8 +164,7 @@ pub(crate) fn outline<'a>(text: &'a [u8], limits: &Limits) -> Result<Outline<'a>
         scan.close_event(text.len());
     }
     if scan.components == 0 {
-        let beginning = String::from_utf8_lossy(text.get(..text.len().min(80)).unwrap_or(text));
-        return Err(IcsError::NotCalendar(beginning.trim().chars().take(40).collect()));
+        return Err(IcsError::NotCalendar(text.trim_start().chars().take(40).collect()));
     }
     Ok(scan.outline)
 }
@@ -164,12 +174,12 @@ impl<'a> Scan<'a, '_> {
         self.open.iter().any(|open| open.name == name)
     }
 
-    fn begin(&mut self, name: String, line: &Unfolded<'_>) -> Result<(), IcsError> {
+    fn begin(&mut self, name: Cow<'a, str>, line: &Folded<'_>) -> Result<(), IcsError> {
         self.components += 1;
         if self.components > self.limits.components {
             return Err(IcsError::TooManyComponents(self.limits.components));
         }
-        if matches!(name.as_str(), "VEVENT" | "VCALENDAR") && self.inside("VEVENT") {
+        if matches!(name.as_ref(), "VEVENT" | "VCALENDAR") && self.inside("VEVENT") {
             // the one before was never closed
             self.fault.get_or_insert(Fault::NotClosed);
             self.close_event(line.span.start);
@@ -214,47 +224,38 @@ impl<'a> Scan<'a, '_> {
         self.open.truncate(position);
         self.outline.events.push(EventSpan {
             span: begin..end,
-            uid: self.uid.take().filter(|uid| !uid.is_empty()),
+            uid: self.uid.take(),
             calendar: self.outline.calendars.len() - 1,
             fault: self.fault.take(),
         });
     }
 
-    fn property(&mut self, line: Unfolded<'a>) {
-        let is_long = line.bytes.len() > self.limits.line_bytes;
-        match self.open.last().map(|open| open.name.as_str()) {
+    fn property(&mut self, line: Folded<'a>) {
+        let is_long = line.is_longer_than(self.limits.line_bytes);
+        match self.open.last().map(|open| open.name.as_ref()) {
             Some("VEVENT") => {
                 if is_long {
-                    self.say_long_line(&line.bytes);
-                } else if self.uid.is_none() && starts_with_name(&line.bytes, b"UID") {
-                    self.uid = Some(Line::new(line.bytes).value().trim().to_owned());
+                    self.say_long_line(&line);
+                } else if self.uid.is_none() && line.is("UID") {
+                    let line = Line::new(line.unfolded());
+                    self.uid = Some(line.value().trim().to_owned()).filter(|uid| !uid.is_empty());
                 }
             }
             Some("VCALENDAR") | None => {
-                if line.bytes.len() <= HEADER_LINE_BYTES
+                if !line.is_longer_than(HEADER_LINE_BYTES)
                     && let Some(calendar) = self.outline.calendars.last_mut()
                 {
-                    calendar.lines.push((Line::new(line.bytes), line.span));
+                    calendar.lines.push((Line::new(line.unfolded()), line.span));
                 }
             }
-            Some(_) if is_long && self.inside("VEVENT") => self.say_long_line(&line.bytes),
+            Some(_) if is_long && self.inside("VEVENT") => self.say_long_line(&line),
             Some(_) => {}
         }
     }
 
-    fn say_long_line(&mut self, line: &[u8]) {
-        let name = line.split(|byte| matches!(byte, b':' | b';')).next().unwrap_or_default();
-        let name = String::from_utf8_lossy(name).chars().take(40).collect();
-        self.fault.get_or_insert(Fault::LineTooLong {
-            name,
-            bytes: line.len(),
-            limit: self.limits.line_bytes,
-        });
+    fn say_long_line(&mut self, line: &Folded<'_>) {
+        let name = line.name.chars().take(40).collect();
+        let (bytes, limit) = (line.unfolded().len(), self.limits.line_bytes);
+        self.fault.get_or_insert(Fault::LineTooLong { name, bytes, limit });
     }
-}
-
-fn starts_with_name(line: &[u8], name: &[u8]) -> bool {
-    line.split_at_checked(name.len()).is_some_and(|(head, rest)| {
-        head.eq_ignore_ascii_case(name) && matches!(rest.first(), Some(b':' | b';'))
-    })
 }

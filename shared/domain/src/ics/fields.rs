@@ -4,7 +4,6 @@
 //! day, an end of another kind than the start is fitted to it. Each is told in a warning.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
 
@@ -78,9 +77,9 @@ pub(crate) fn recurring<'l>(
     warnings: &mut Vec<String>,
 ) -> Result<Part, Fault> {
     let mut reading =
-        Reading { part: Part::new(fields), zones, warnings, attendees: Vec::new(), seen: BTreeSet::new() };
+        Reading { part: Part::new(fields), zones, warnings, attendees: Vec::new(), has_start: false };
     for text in lines {
-        let line = Line::new(Cow::Borrowed(text.as_bytes()));
+        let line = Line::new(Cow::Borrowed(text));
         let name = line.name();
         if matches!(name.as_ref(), "RRULE" | "EXRULE" | "RDATE" | "EXDATE") {
             reading.time(&name, &line)?;
@@ -106,7 +105,7 @@ pub(crate) fn part(
         zones,
         warnings,
         attendees: Vec::new(),
-        seen: BTreeSet::new(),
+        has_start: false,
     };
     for line in &component.lines {
         reading.line(line)?;
@@ -137,14 +136,12 @@ struct Reading<'r, 't> {
     zones: &'r mut Zones<'t>,
     warnings: &'r mut Vec<String>,
     attendees: Vec<crate::model::Attendee>,
-    seen: BTreeSet<&'static str>,
+    /// Whether `DTSTART`, which may stand once, was there.
+    has_start: bool,
 }
 
 impl Reading<'_, '_> {
     fn line(&mut self, line: &Line<'_>) -> Result<(), Fault> {
-        if line.is_damaged {
-            self.warn("a line is not valid UTF-8; its unreadable letters are replaced");
-        }
         let name = line.name();
         match name.as_ref() {
             "DTEND" | "DURATION" | "RECURRENCE-ID" | "RRULE" | "EXRULE" | "RDATE" | "EXDATE" | "DTSTART" => {
@@ -165,20 +162,10 @@ impl Reading<'_, '_> {
         super::timezones::warn_once(self.warnings, warning.to_owned());
     }
 
-    /// Whether a property that may stand once comes again; the first counts.
-    fn is_repeated(&mut self, name: &'static str) -> bool {
-        let is_repeated = !self.seen.insert(name);
-        if is_repeated {
-            self.warn(&format!("{name} is given more than once; the first counts"));
-        }
-        is_repeated
-    }
-
     fn time(&mut self, name: &str, line: &Line<'_>) -> Result<(), Fault> {
         match name {
-            "DTSTART" => {
-                self.is_repeated("DTSTART");
-            }
+            "DTSTART" if self.has_start => self.warn("DTSTART is given more than once; the first counts"),
+            "DTSTART" => self.has_start = true,
             "DTEND" if self.part.fields.end == End::Unspecified => {
                 match self.zones.when(line, line.value(), self.warnings) {
                     Some(end) => self.end(end),
@@ -294,22 +281,20 @@ impl Reading<'_, '_> {
                 fields.url = Some(value.trim().to_owned()).filter(|url| !url.is_empty());
             }
             "STATUS" => {
-                fields.status = match value.trim().to_ascii_uppercase().as_str() {
-                    "TENTATIVE" => Status::Tentative,
-                    "CANCELLED" => Status::Cancelled,
-                    _ => Status::Confirmed,
-                }
+                let statuses = [("TENTATIVE", Status::Tentative), ("CANCELLED", Status::Cancelled)];
+                fields.status = value::known(value, &statuses).unwrap_or(Status::Confirmed);
             }
             "TRANSP" if value.trim().eq_ignore_ascii_case("TRANSPARENT") => {
                 fields.transparency = Transparency::Transparent;
             }
             "CLASS" => {
-                fields.visibility = match value.trim().to_ascii_uppercase().as_str() {
-                    "" | "PUBLIC" => Visibility::Public,
-                    "CONFIDENTIAL" => Visibility::Confidential,
-                    // RFC 5545 §3.8.1.3: what is not known is private
-                    _ => Visibility::Private,
-                }
+                let classes = [
+                    ("", Visibility::Public),
+                    ("PUBLIC", Visibility::Public),
+                    ("CONFIDENTIAL", Visibility::Confidential),
+                ];
+                // RFC 5545 §3.8.1.3: what is not known is private
+                fields.visibility = value::known(value, &classes).unwrap_or(Visibility::Private);
             }
             "ORGANIZER" if fields.organizer.is_none() => fields.organizer = guests::organizer(line),
             "CATEGORIES" => {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::line::Line;
+use super::value;
 use crate::model::{Attendee, AttendeeKind, AttendeeRole, Organizer, ParticipationStatus};
 
 /// The address in the form in which addresses are compared: lower case, without `mailto:`. A value that is no
@@ -34,35 +35,43 @@ pub(crate) fn organizer(line: &Line<'_>) -> Option<Organizer> {
     Some(Organizer { name: name(line, &address), address })
 }
 
+const STATUSES: [(&str, ParticipationStatus); 6] = [
+    ("ACCEPTED", ParticipationStatus::Accepted),
+    ("DECLINED", ParticipationStatus::Declined),
+    ("TENTATIVE", ParticipationStatus::Tentative),
+    ("DELEGATED", ParticipationStatus::Delegated),
+    // no values of RFC 5545, and seen
+    ("CONFIRMED", ParticipationStatus::Accepted),
+    ("CANCELLED", ParticipationStatus::Declined),
+];
+
+const ROLES: [(&str, AttendeeRole); 3] = [
+    ("CHAIR", AttendeeRole::Chair),
+    ("OPT-PARTICIPANT", AttendeeRole::Optional),
+    ("NON-PARTICIPANT", AttendeeRole::NonParticipant),
+];
+
+const KINDS: [(&str, AttendeeKind); 4] = [
+    ("GROUP", AttendeeKind::Group),
+    ("RESOURCE", AttendeeKind::Resource),
+    ("ROOM", AttendeeKind::Room),
+    ("UNKNOWN", AttendeeKind::Unknown),
+];
+
+/// What the value of a parameter stands for.
+fn meaning<T: Copy>(line: &Line<'_>, parameter: &str, names: &[(&str, T)]) -> Option<T> {
+    value::known(&line.parameter(parameter)?, names)
+}
+
 /// Reads an `ATTENDEE`.
 pub(crate) fn attendee(line: &Line<'_>) -> Option<Attendee> {
     let address = address(line)?;
-    let upper =
-        |name| line.parameter(name).map(|value| value.trim().to_ascii_uppercase()).unwrap_or_default();
     Some(Attendee {
         name: name(line, &address),
         address,
-        status: match upper("PARTSTAT").as_str() {
-            // the second is no value of RFC 5545, and seen
-            "ACCEPTED" | "CONFIRMED" => ParticipationStatus::Accepted,
-            "DECLINED" | "CANCELLED" => ParticipationStatus::Declined,
-            "TENTATIVE" => ParticipationStatus::Tentative,
-            "DELEGATED" => ParticipationStatus::Delegated,
-            _ => ParticipationStatus::NeedsAction,
-        },
-        role: match upper("ROLE").as_str() {
-            "CHAIR" => AttendeeRole::Chair,
-            "OPT-PARTICIPANT" => AttendeeRole::Optional,
-            "NON-PARTICIPANT" => AttendeeRole::NonParticipant,
-            _ => AttendeeRole::Required,
-        },
-        kind: match upper("CUTYPE").as_str() {
-            "GROUP" => AttendeeKind::Group,
-            "RESOURCE" => AttendeeKind::Resource,
-            "ROOM" => AttendeeKind::Room,
-            "UNKNOWN" => AttendeeKind::Unknown,
-            _ => AttendeeKind::Individual,
-        },
+        status: meaning(line, "PARTSTAT", &STATUSES).unwrap_or(ParticipationStatus::NeedsAction),
+        role: meaning(line, "ROLE", &ROLES).unwrap_or(AttendeeRole::Required),
+        kind: meaning(line, "CUTYPE", &KINDS).unwrap_or(AttendeeKind::Individual),
         comment: line
             .parameter("X-RESPONSE-COMMENT")
             .map(Cow::into_owned)

@@ -1,56 +1,120 @@
 //! Content lines (RFC 5545 §3.1): unfolding, and the parts `name;parameter=value:value`.
 //!
-//! Lines are unfolded as bytes, before they are decoded: writers fold inside of characters. CRLF, LF and a lone
-//! CR end a line. Nothing here fails: a line that makes no sense has an empty value and is left to the raw text.
+//! CRLF, LF and a lone CR end a line. Nothing here fails: a line that makes no sense has an empty value and is left to
+//! the raw text.
 
 use std::borrow::Cow;
+use std::iter;
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
-/// The logical lines of a document with the bytes they were folded from.
+/// The logical lines of a document.
 pub(crate) struct Lines<'a> {
-    text: &'a [u8],
+    text: &'a str,
     at: usize,
 }
 
-/// One logical line.
+/// One logical line, not yet unfolded: much of a document is only passed by.
 #[derive(Debug, Clone)]
-pub(crate) struct Unfolded<'a> {
-    /// Without line ends and fold marks; borrowed where it was not folded.
-    pub(crate) bytes: Cow<'a, [u8]>,
+pub(crate) struct Folded<'a> {
+    /// What stands before its parameters and its value, as written.
+    pub(crate) name: Cow<'a, str>,
     /// Where it stands in the document, line end included.
     pub(crate) span: Range<usize>,
+    /// Its first physical line.
+    first: &'a str,
+    /// All physical lines of it with their ends; empty where there is only the first.
+    all: &'a str,
+}
+
+impl<'a> Folded<'a> {
+    fn new(text: &'a str, first: &'a str, span: Range<usize>, is_folded: bool) -> Self {
+        let all = text.get(span.clone()).filter(|_| is_folded).unwrap_or_default();
+        let line = Self { name: Cow::Borrowed(first), span, first, all };
+        let name = match (name_end(first), is_folded) {
+            (Some(end), _) => Cow::Borrowed(first.get(..end).unwrap_or_default()),
+            (None, false) => Cow::Borrowed(first),
+            // folded inside of its name
+            (None, true) => {
+                let mut name = line.unfolded().into_owned();
+                name.truncate(name_end(&name).unwrap_or(name.len()));
+                Cow::Owned(name)
+            }
+        };
+        Self { name, ..line }
+    }
+
+    /// Without line ends and fold marks; borrowed where it is not folded.
+    pub(crate) fn unfolded(&self) -> Cow<'a, str> {
+        if self.all.is_empty() {
+            return Cow::Borrowed(self.first);
+        }
+        let mut unfolded = String::with_capacity(self.all.len());
+        unfolded.extend(pieces(self.all.as_bytes()).filter_map(|piece| self.all.get(piece)));
+        Cow::Owned(unfolded)
+    }
+
+    /// Whether that is its name, letters of any case.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether it has more bytes than that when it is unfolded.
+    pub(crate) fn is_longer_than(&self, limit: usize) -> bool {
+        self.span.len() > limit && self.unfolded().len() > limit
+    }
+}
+
+/// Where the physical line at `at` ends, and where the next one begins.
+fn physical(text: &[u8], at: usize) -> (usize, usize) {
+    let rest = text.get(at..).unwrap_or_default();
+    let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+    let mark = match rest.get(length..) {
+        Some([b'\r', b'\n', ..]) => 2,
+        // some writers double the carriage return
+        Some([b'\r', b'\r', b'\n', ..]) => 3,
+        Some([_, ..]) => 1,
+        _ => 0,
+    };
+    (at + length, at + length + mark)
+}
+
+/// Where the first physical line of the logical one at `at` ends, where the next physical one begins, and where the
+/// next logical one.
+pub(super) fn logical(text: &[u8], at: usize) -> (usize, usize, usize) {
+    let (end, second) = physical(text, at);
+    let mut next = second;
+    while let Some(b' ' | b'\t') = text.get(next) {
+        (_, next) = physical(text, next + 1);
+    }
+    (end, second, next)
+}
+
+/// The pieces of one logical line between its fold marks.
+pub(super) fn pieces(line: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = Some(0);
+    iter::from_fn(move || {
+        let begin = at?;
+        let (end, next) = physical(line, begin);
+        at = (next < line.len()).then_some(next + 1);
+        Some(begin..end)
+    })
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
     /// The lines of one part of a document.
-    pub(crate) fn within(text: &'a [u8], span: &Range<usize>) -> Self {
+    pub(crate) fn within(text: &'a str, span: &Range<usize>) -> Self {
         Self { text: text.get(..span.end).unwrap_or(text), at: span.start }
-    }
-
-    /// The next physical line: its content and where the one after it begins.
-    fn physical(&self, at: usize) -> (&'a [u8], usize) {
-        let rest = self.text.get(at..).unwrap_or_default();
-        let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-        let content = rest.get(..end).unwrap_or_default();
-        let mark = match rest.get(end..) {
-            Some([b'\r', b'\n', ..]) => 2,
-            // some writers double the carriage return
-            Some([b'\r', b'\r', b'\n', ..]) => 3,
-            Some([_, ..]) => 1,
-            _ => 0,
-        };
-        (content, at + end + mark)
     }
 }
 
 impl<'a> Iterator for Lines<'a> {
-    type Item = Unfolded<'a>;
+    type Item = Folded<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -58,16 +122,12 @@ impl<'a> Iterator for Lines<'a> {
             if begin >= self.text.len() {
                 return None;
             }
-            let (content, mut next) = self.physical(begin);
-            let mut bytes = Cow::Borrowed(content);
-            while let Some(b' ' | b'\t') = self.text.get(next) {
-                let (continued, after) = self.physical(next + 1);
-                bytes.to_mut().extend_from_slice(continued);
-                next = after;
-            }
+            let (end, second, next) = logical(self.text.as_bytes(), begin);
             self.at = next;
-            if bytes.iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0) {
-                return Some(Unfolded { bytes, span: begin..next });
+            let line = self.text.as_bytes().get(begin..next).unwrap_or_default();
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                let first = self.text.get(begin..end).unwrap_or_default();
+                return Some(Folded::new(self.text, first, begin..next, next > second));
             }
         }
     }
@@ -77,10 +137,8 @@ impl<'a> Iterator for Lines<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Line<'a> {
     text: Cow<'a, str>,
-    name_end: usize,
-    value_start: usize,
-    /// Whether bytes that are no UTF-8 had to be replaced.
-    pub(crate) is_damaged: bool,
+    name: Range<usize>,
+    parameters: Range<usize>,
 }
 
 /// Properties whose value holds no colon, so that the last one is the separator: unquoted Outlook zone names
@@ -88,50 +146,57 @@ pub(crate) struct Line<'a> {
 const TIMES: [&str; 5] = ["DTSTART", "DTEND", "RECURRENCE-ID", "EXDATE", "RDATE"];
 
 impl<'a> Line<'a> {
-    pub(crate) fn new(bytes: Cow<'a, [u8]>) -> Self {
-        let (text, is_damaged) = decode(bytes);
-        let name_end = memchr2(b';', b':', text.as_bytes()).unwrap_or(text.len());
-        let name = text.get(..name_end).unwrap_or_default();
-        let parameters = text.get(name_end..).unwrap_or_default();
+    pub(crate) fn new(text: Cow<'a, str>) -> Self {
+        let name_end = name_end(&text).unwrap_or(text.len());
+        let written = text.get(..name_end).unwrap_or_default();
+        let name = written.trim_ascii_start();
+        let name_start = written.len() - name.len();
+        let name = name.trim_ascii_end();
+        let rest = text.get(name_end..).unwrap_or_default();
         let colon = if TIMES.iter().any(|time| time.eq_ignore_ascii_case(name)) {
-            parameters.rfind(':')
+            rest.rfind(':')
         } else {
-            unquoted(parameters, b':').or_else(|| parameters.find(':'))
+            unquoted(rest, b':').or_else(|| rest.find(':'))
         };
-        let value_start = colon.map_or(text.len() + 1, |colon| name_end + colon + 1);
-        Self { text, name_end, value_start, is_damaged }
+        let parameters = name_end..colon.map_or(text.len(), |colon| name_end + colon);
+        let name = name_start..name_start + name.len();
+        Self { text, name, parameters }
+    }
+
+    fn written_name(&self) -> &str {
+        self.text.get(self.name.clone()).unwrap_or_default()
     }
 
     /// The name in upper case.
     pub(crate) fn name(&self) -> Cow<'_, str> {
-        let name = self.text.get(..self.name_end).unwrap_or_default().trim();
-        if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            Cow::Owned(name.to_ascii_uppercase())
-        } else {
-            Cow::Borrowed(name)
-        }
+        upper(self.written_name())
     }
 
-    /// Whether that is its name; `name` is in upper case.
+    /// Whether that is its name, letters of any case.
     pub(crate) fn is(&self, name: &str) -> bool {
-        self.text.get(..self.name_end).is_some_and(|written| written.trim().eq_ignore_ascii_case(name))
+        self.written_name().eq_ignore_ascii_case(name)
     }
 
     /// The value as written, escapes and all.
     pub(crate) fn value(&self) -> &str {
-        self.text.get(self.value_start..).unwrap_or_default()
+        self.text.get(self.parameters.end + 1..).unwrap_or_default()
+    }
+
+    /// Whether a letter that was no UTF-8 had to be replaced.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.text.contains(char::REPLACEMENT_CHARACTER)
     }
 
     /// The first value of a parameter, without quotes, `^` escapes (RFC 6868) undone.
     pub(crate) fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut rest = self.text.get(self.name_end..self.value_start.checked_sub(1)?)?;
+        let mut rest = self.text.get(self.parameters.clone())?;
         while let Some(after) = rest.strip_prefix(';') {
-            let end = unquoted(after, b';').unwrap_or(after.len());
-            let (parameter, following) = after.split_at_checked(end)?;
+            let (parameter, following) = after.split_at(unquoted(after, b';').unwrap_or(after.len()));
             rest = following;
-            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if key.trim().eq_ignore_ascii_case(name) {
-                let value = value.trim();
+            let equals = memchr(b'=', parameter.as_bytes()).unwrap_or(parameter.len());
+            let (key, value) = parameter.split_at(equals);
+            if key.trim_ascii().eq_ignore_ascii_case(name) {
+                let value = value.strip_prefix('=').unwrap_or_default().trim();
                 let value =
                     value.strip_prefix('"').map_or(value, |value| value.strip_suffix('"').unwrap_or(value));
                 return Some(decode_parameter(value));
@@ -146,26 +211,31 @@ impl<'a> Line<'a> {
     }
 }
 
-fn decode(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
-    match bytes {
-        Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => (Cow::Borrowed(text), false),
-            Err(_) => (Cow::Owned(String::from_utf8_lossy(bytes).into_owned()), true),
-        },
-        Cow::Owned(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => (Cow::Owned(text), false),
-            Err(error) => (Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()), true),
-        },
+/// A name in upper case.
+pub(super) fn upper(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        Cow::Owned(name.to_ascii_uppercase())
+    } else {
+        Cow::Borrowed(name)
     }
+}
+
+fn name_end(line: &str) -> Option<usize> {
+    memchr2(b';', b':', line.as_bytes())
 }
 
 /// Where an ASCII letter stands outside of quotes.
 fn unquoted(text: &str, wanted: u8) -> Option<usize> {
-    let mut is_quoted = false;
-    text.bytes().position(|byte| {
-        is_quoted ^= byte == b'"';
-        byte == wanted && !is_quoted
-    })
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = from + memchr2(b'"', wanted, bytes.get(from..)?)?;
+        if bytes.get(at) != Some(&b'"') {
+            return Some(at);
+        }
+        from = at + 1;
+        from += memchr(b'"', bytes.get(from..)?)? + 1;
+    }
 }
 
 fn decode_parameter(text: &str) -> Cow<'_, str> {
@@ -194,21 +264,19 @@ fn decode_parameter(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8]) -> Vec<String> {
-        Lines::new(text).map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect()
-    }
-
     #[test]
-    fn lines_are_unfolded_as_bytes_whatever_ends_them() {
-        let folded =
-            [b"SUMMARY:caf\xc3".as_slice(), b"\r\n ", b"\xa9\n\tau lait\rUID:1\r\n\r\nEND:X\0"].concat();
+    fn lines_are_unfolded_whatever_ends_them() {
+        let folded = "SUMM\r\n ARY;X=1:caf\n\té\r\r\n  au lait\rUID:1\r\n\r\n \t\r\nEND:X";
 
-        assert_eq!(lines(&folded), ["SUMMARY:caf\u{e9}au lait", "UID:1", "END:X\0"]);
+        let lines: Vec<_> = Lines::new(folded).map(|line| (line.unfolded(), line.name)).collect();
+
+        let expected = [("SUMMARY;X=1:café au lait", "SUMMARY"), ("UID:1", "UID"), ("END:X", "END")];
+        assert_eq!(lines, expected.map(|(line, name)| (line.into(), name.into())));
     }
 
     #[test]
     fn a_line_is_name_parameters_and_value() {
-        let line = |text: &'static str| Line::new(Cow::Borrowed(text.as_bytes()));
+        let line = |text: &'static str| Line::new(Cow::Borrowed(text));
 
         let quoted = line("attendee;CN=\"Doe; Jane: x\";X=^'a^^^n^':mailto:jane@example.com");
         assert_eq!((quoted.name().as_ref(), quoted.value()), ("ATTENDEE", "mailto:jane@example.com"));

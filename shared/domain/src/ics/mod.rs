@@ -18,6 +18,7 @@ mod lines;
 mod parse;
 mod patch;
 mod reminders;
+mod repair;
 mod series;
 mod timezones;
 mod value;
@@ -27,6 +28,7 @@ pub use conference::{conference, conference_in};
 pub use lines::{LinesError, master, recurrence_lines};
 pub use parse::{Document, Item, ReadObject, read};
 pub use patch::patch;
+pub use repair::text;
 pub use write::write;
 
 /// What one document may cost. What is over a limit is kept verbatim and reported, never cut.

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use super::component::{CalendarSpan, Component, EventSpan, Outline, outline};
 use super::fault::Fault;
 use super::fields::{self, Part};
-use super::line::Lines;
+use super::line::{Line, Lines};
 use super::series::{self, Reading};
-use super::timezones::{NamedZone, Zones};
+use super::timezones::{NamedZone, Zones, warn_once};
 use super::{IcsError, Limits, value};
 use crate::clock::Timestamp;
 use crate::model::{Event, Uid};
@@ -72,21 +72,17 @@ pub struct Document {
 }
 
 /// Reads a document. `default_zone` is the calendar's own zone, for times whose zone nobody can know; the
-/// document's `X-WR-TIMEZONE` goes before it.
+/// document's `X-WR-TIMEZONE` goes before it. Bytes become a text by [`super::text()`].
 ///
 /// # Errors
 /// Only when the text is no iCalendar at all, or over the limit of the whole document.
-pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Document, IcsError> {
+pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Document, IcsError> {
     if text.len() > limits.bytes {
         return Err(IcsError::TooLarge { bytes: text.len(), limit: limits.bytes });
     }
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // no text of a database holds a NUL, and none belongs here (RFC 5545 §3.1)
-    let plain: Cow<'_, [u8]> = if text.contains(&0) {
-        text.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
-    } else {
-        Cow::Borrowed(text)
-    };
+    let plain = if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { Cow::Borrowed(text) };
     let text = plain.as_ref();
     let outline = outline(text, limits)?;
     let header = |name: &str| {
@@ -113,6 +109,7 @@ pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Do
         scopes: outline.calendars.iter().map(|calendar| Scope::new(text, calendar, zone)).collect(),
         reading: Reading { limits, zone, is_message: document.method.is_some() },
         is_one: false,
+        is_damaged: text.contains(char::REPLACEMENT_CHARACTER),
         repeatable_bytes: limits.repeated_bytes,
     };
     let groups = by_uid(text, &outline);
@@ -122,10 +119,8 @@ pub fn read(text: &[u8], default_zone: Option<Tz>, limits: &Limits) -> Result<Do
     Ok(document)
 }
 
-fn starts_calendar(text: &[u8]) -> bool {
-    Lines::new(text)
-        .next()
-        .is_some_and(|line| line.bytes.trim_ascii().eq_ignore_ascii_case(b"BEGIN:VCALENDAR"))
+fn starts_calendar(text: &str) -> bool {
+    Lines::new(text).next().is_some_and(|line| line.unfolded().trim().eq_ignore_ascii_case("BEGIN:VCALENDAR"))
 }
 
 /// The `UID` of a group, and whether it was made from the content because there is none.
@@ -135,7 +130,7 @@ struct Name {
 }
 
 /// The events of a document by `UID`, in order of appearance.
-fn by_uid<'o>(text: &[u8], outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o EventSpan>)> {
+fn by_uid<'o>(text: &str, outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o EventSpan>)> {
     let mut groups: Vec<(Name, Vec<&EventSpan>)> = Vec::new();
     let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
     for event in &outline.events {
@@ -152,13 +147,12 @@ fn by_uid<'o>(text: &[u8], outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o Event
 }
 
 /// A `UID` for an event that has none: the same as long as its content is.
-fn made_uid(text: &[u8], event: &EventSpan) -> String {
-    const VOLATILE: [&[u8]; 4] = [b"DTSTAMP", b"LAST-MODIFIED", b"CREATED", b"SEQUENCE"];
+fn made_uid(text: &str, event: &EventSpan) -> String {
+    const VOLATILE: [&str; 4] = ["DTSTAMP", "LAST-MODIFIED", "CREATED", "SEQUENCE"];
     let mut hash = Sha256::new();
     for line in Lines::within(text, &event.span) {
-        let name = line.bytes.split(|byte| matches!(byte, b':' | b';')).next().unwrap_or_default();
-        if !VOLATILE.iter().any(|volatile| volatile.eq_ignore_ascii_case(name)) {
-            hash.update(&line.bytes);
+        if !VOLATILE.iter().any(|volatile| line.is(volatile)) {
+            hash.update(line.unfolded().as_ref());
             hash.update(b"\n");
         }
     }
@@ -174,7 +168,7 @@ struct Scope<'t> {
 }
 
 impl<'t> Scope<'t> {
-    fn new(text: &'t [u8], calendar: &CalendarSpan<'_>, zone: Option<Tz>) -> Self {
+    fn new(text: &'t str, calendar: &CalendarSpan<'_>, zone: Option<Tz>) -> Self {
         let embedded = calendar.zones.iter().filter_map(|span| NamedZone::at(text, span)).collect();
         let kept = |name: &str| matches!(name, "PRODID" | "VERSION" | "CALSCALE");
         let header =
@@ -183,12 +177,16 @@ impl<'t> Scope<'t> {
     }
 }
 
+const DAMAGED: &str = "a line has letters that cannot be read (U+FFFD)";
+
 struct Reader<'a, 'l> {
-    text: &'a [u8],
+    text: &'a str,
     scopes: Vec<Scope<'a>>,
     reading: Reading<'l>,
     /// Whether the document is one object and its text therefore the object's.
     is_one: bool,
+    /// Whether some of its letters had to be replaced.
+    is_damaged: bool,
     /// Bytes of zones that may still be repeated.
     repeatable_bytes: usize,
 }
@@ -229,6 +227,9 @@ impl Reader<'_, '_> {
                 return Err(fault.clone());
             }
             let component = Component::at(self.text, &event.span);
+            if self.is_damaged && component.lines.iter().any(Line::is_damaged) {
+                warn_once(warnings, DAMAGED.to_owned());
+            }
             let Some(scope) = self.scopes.get_mut(event.calendar) else { continue };
             let mut part = fields::part(&component, &mut scope.zones, self.reading.limits, warnings)?;
             part.position = position;
@@ -244,12 +245,12 @@ impl Reader<'_, '_> {
     /// The text of one object; `used` names the zones it needs, `None` stands for all.
     fn raw(&mut self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> String {
         if self.is_one {
-            return decode(self.text);
+            return self.text.to_owned();
         }
         let scope = spans.first().and_then(|event| self.scopes.get(event.calendar));
         let mut raw = String::from("BEGIN:VCALENDAR\r\n");
         let mut add = |span: &Range<usize>| {
-            raw.push_str(&decode(self.text.get(span.clone()).unwrap_or_default()));
+            raw.push_str(self.text.get(span.clone()).unwrap_or_default());
             if !raw.ends_with('\n') {
                 raw.push_str("\r\n");
             }
@@ -269,17 +270,4 @@ impl Reader<'_, '_> {
         raw.push_str("END:VCALENDAR\r\n");
         raw
     }
-}
-
-/// The text of bytes. Where folding cut a character in two, the lines are put together again.
-fn decode(bytes: &[u8]) -> String {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return text.to_owned();
-    }
-    let mut text = String::with_capacity(bytes.len());
-    for line in Lines::new(bytes) {
-        text.push_str(&String::from_utf8_lossy(&line.bytes));
-        text.push_str("\r\n");
-    }
-    text
 }

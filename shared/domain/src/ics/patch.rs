@@ -59,14 +59,14 @@ struct Part<'e> {
 /// the parts that change. Where `raw` is no object of that event, `after` is written from the model alone.
 pub fn patch(raw: &str, before: &Event, after: &Event, stamp: Timestamp) -> String {
     let limits = Limits { bytes: usize::MAX, line_bytes: usize::MAX, ..Limits::default() };
-    let Ok(outline) = outline(raw.as_bytes(), &limits) else { return write(after, stamp) };
+    let Ok(outline) = outline(raw, &limits) else { return write(after, stamp) };
     let uid = after.uid.normalised();
     let spans: Vec<&EventSpan> =
         outline.events.iter().filter(|event| event.uid.as_deref().is_none_or(|found| found == uid)).collect();
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return write(after, stamp) };
 
     let spans_of_zones = outline.calendars.iter().flat_map(|calendar| &calendar.zones);
-    let embedded: Vec<_> = spans_of_zones.filter_map(|span| NamedZone::at(raw.as_bytes(), span)).collect();
+    let embedded: Vec<_> = spans_of_zones.filter_map(|span| NamedZone::at(raw, span)).collect();
     let known: BTreeSet<String> = embedded.iter().map(|zone| zone.tzid.clone()).collect();
     let mut zones = Zones::new(embedded, None);
 
@@ -74,7 +74,7 @@ pub fn patch(raw: &str, before: &Event, after: &Event, stamp: Timestamp) -> Stri
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     let mut written: BTreeSet<Option<RecurrenceId>> = BTreeSet::new();
     for event in &spans {
-        let component = Component::at(raw.as_bytes(), &event.span);
+        let component = Component::at(raw, &event.span);
         let id = id_of(&component, before, &mut zones);
         match (old.get(&id), new.get(&id)) {
             (Some(old), Some(new)) if written.insert(id) => {
@@ -210,9 +210,9 @@ fn items<'a>(text: &'a str, span: &Range<usize>) -> Vec<(Item<'a>, Range<usize>)
     let mut items = Vec::new();
     let mut depth = 0_usize;
     let mut begin = 0;
-    for unfolded in Lines::within(text.as_bytes(), span) {
-        let at = unfolded.span.clone();
-        let line = Line::new(unfolded.bytes);
+    for folded in Lines::within(text, span) {
+        let at = folded.span.clone();
+        let line = Line::new(folded.unfolded());
         match line.name().as_ref() {
             "BEGIN" => {
                 depth += 1;
@@ -224,7 +224,7 @@ fn items<'a>(text: &'a str, span: &Range<usize>) -> Vec<(Item<'a>, Range<usize>)
                 depth = depth.saturating_sub(1);
                 if depth == 1 {
                     let inner = begin..at.end;
-                    items.push((Item::Alarm(Component::at(text.as_bytes(), &inner)), inner));
+                    items.push((Item::Alarm(Component::at(text, &inner)), inner));
                 } else if depth == 0 {
                     items.push((Item::End, at));
                 }
@@ -266,7 +266,7 @@ mod tests {
         X-LAST;X=\"a:b\":kept\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
 
     fn event(raw: &str) -> Event {
-        match read(raw.as_bytes(), None, &Limits::default()).unwrap().items.remove(0) {
+        match read(raw, None, &Limits::default()).unwrap().items.remove(0) {
             Read::Read(object) => object.event,
             Read::Unreadable { reason, .. } => panic!("{reason}"),
         }

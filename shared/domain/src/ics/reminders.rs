@@ -16,13 +16,12 @@ pub(crate) fn read(component: &Component<'_>) -> Vec<Reminder> {
 
 /// What one alarm says, if it is one.
 pub(crate) fn reminder(alarm: &Component<'_>) -> Option<Reminder> {
-    let action = alarm.line("ACTION").map(|line| line.value().trim().to_ascii_uppercase());
     // Apple marks "no alarm" by one that does nothing
-    if action.as_deref() == Some("NONE") {
+    if alarm.line("ACTION").is_some_and(|action| action.value().trim().eq_ignore_ascii_case("NONE")) {
         return None;
     }
     // a snoozed alarm is the state of one device
-    if alarm.lines.iter().any(|line| line.name() == "RELATED-TO" && line.says("RELTYPE", "SNOOZE")) {
+    if alarm.lines.iter().any(|line| line.is("RELATED-TO") && line.says("RELTYPE", "SNOOZE")) {
         return None;
     }
     let trigger = alarm.line("TRIGGER")?;

@@ -56,12 +56,13 @@ pub(crate) fn event(
     let changed_at = parts.iter().filter_map(|part| part.fields.stamps.updated).max();
     // RFC 5546 §2.1.5: the higher SEQUENCE, then the later DTSTAMP
     parts.sort_by_key(|part| (part.fields.stamps.sequence, part.stamped, part.position));
-    let (overrides, mut masters): (Vec<Part>, Vec<Part>) =
-        parts.into_iter().partition(|part| part.recurrence_id.is_some());
-    let master = masters.pop();
-    if !masters.is_empty() {
+    let is_master = |part: &Part| part.recurrence_id.is_none();
+    let master = parts.iter().rposition(is_master).map(|last| parts.remove(last));
+    if parts.iter().any(is_master) {
         warn_once(warnings, "several events have this UID; the one of the latest version counts".to_owned());
+        parts.retain(|part| !is_master(part));
     }
+    let overrides = parts;
     if overrides.len() > reading.limits.instances {
         let (count, limit) = (overrides.len(), reading.limits.instances);
         return Err(Fault::TooManyInstances { what: "overrides", count, limit });

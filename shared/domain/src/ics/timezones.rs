@@ -25,13 +25,13 @@ const MOST_REMEMBERED: usize = 100;
 pub(crate) struct NamedZone<'t> {
     pub(crate) tzid: String,
     pub(crate) span: Range<usize>,
-    text: &'t [u8],
+    text: &'t str,
     described: OnceCell<EmbeddedZone>,
 }
 
 impl<'t> NamedZone<'t> {
     /// The one at `span`; `None` without a `TZID`.
-    pub(crate) fn at(text: &'t [u8], span: &Range<usize>) -> Option<Self> {
+    pub(crate) fn at(text: &'t str, span: &Range<usize>) -> Option<Self> {
         let tzid = value::text(line_of(text, span, "TZID")?.value()).trim().to_owned();
         Some(Self { tzid, span: span.clone(), text, described: OnceCell::new() })
     }
@@ -44,7 +44,7 @@ impl<'t> NamedZone<'t> {
         let component = Component::at(self.text, &self.span);
         let location = component.line("X-LIC-LOCATION").map(|line| line.value().trim().to_owned());
         let parts =
-            component.parts.iter().filter(|part| matches!(part.name.as_str(), "STANDARD" | "DAYLIGHT"));
+            component.parts.iter().filter(|part| matches!(part.name.as_ref(), "STANDARD" | "DAYLIGHT"));
         let mut observances: Vec<Observance> = parts.filter_map(observance).take(MOST_OBSERVANCES).collect();
         observances.sort_by_key(|observance| observance.onset);
         let tzid = self.tzid.clone();

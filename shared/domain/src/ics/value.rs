@@ -166,6 +166,12 @@ pub(crate) fn some_text(raw: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What one of several names stands for, letters of any case.
+pub(crate) fn known<T: Copy>(name: &str, names: &[(&str, T)]) -> Option<T> {
+    let name = name.trim();
+    names.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, meaning)| *meaning)
+}
+
 /// The items of a list, split at commas that are not escaped; escapes are left in.
 pub(crate) fn list(raw: &str) -> impl Iterator<Item = &str> {
     let mut is_escaped = false;

@@ -171,7 +171,7 @@ mod tests {
         let text = format!(
             "BEGIN:VEVENT\r\nUID:a\r\nDTSTART;TZID=Europe/Paris:20260302T093000\r\nDTEND;TZID=Europe/Paris:20260302T103000\r\nRRULE:{rule}\r\nEND:VEVENT\r\n"
         );
-        match read(text.as_bytes(), None, &Limits::default()).unwrap().items.remove(0) {
+        match read(&text, None, &Limits::default()).unwrap().items.remove(0) {
             Item::Read(object) => object.event,
             Item::Unreadable { reason, .. } => panic!("{reason}"),
         }

@@ -125,7 +125,7 @@ pub(super) fn object(
     text: String,
     zone: Option<Tz>,
 ) -> RemoteChange {
-    let document = match ics::read(text.as_bytes(), zone, &Limits::default()) {
+    let document = match ics::read(&text, zone, &Limits::default()) {
         Ok(document) => document,
         Err(error) => return unreadable(provider_id, revision, error.to_string(), Some(text)),
     };

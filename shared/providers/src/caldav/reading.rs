@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use calfleet_domain::failure::FailureClass;
+use calfleet_domain::ics;
 use calfleet_domain::model::{ProviderId, RemoteChange, Revision};
 use chrono_tz::Tz;
 use http::header::ETAG;
@@ -86,11 +87,11 @@ impl Reader<'_> {
         while let Some(part) = listed.next().await? {
             let Part::Response(response) = part else { continue };
             let Some(answered) = self.collection.member(&response.href) else { continue };
-            let name = href::canonical(answered.as_str()).into_owned();
+            let name = href::canonical(answered.as_str());
             // Unasked and repeated entries are ignored.
-            let Some(id) = waiting.get(name.as_str()).copied() else { continue };
+            let Some(id) = waiting.get(name.as_ref()).copied() else { continue };
             if let Some(change) = self.change(id, *response) {
-                waiting.remove(name.as_str());
+                waiting.remove(name.as_ref());
                 changes.push(change);
             }
         }
@@ -151,7 +152,7 @@ impl Reader<'_> {
         }
         match answer.body.all().await {
             Ok(body) => {
-                let text = String::from_utf8_lossy(&body).into_owned();
+                let text = ics::text(&body).into_owned();
                 Ok(normalise::object(id.clone(), revision, text, self.zone))
             }
             Err(DriverError { problem: Problem::TooLarge { .. }, .. }) => unreadable(TOO_LARGE),

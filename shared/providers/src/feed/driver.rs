@@ -125,7 +125,8 @@ impl FeedDriver {
         }
         let limit = usize::try_from(self.allowance().max_bytes).unwrap_or(usize::MAX);
         let limits = Limits { bytes: limit, ..Limits::default() };
-        let document = ics::read(&body, None, &limits).map_err(|error| unreadable(error, &body))?;
+        let document =
+            ics::read(&ics::text(&body), None, &limits).map_err(|error| unreadable(error, &body))?;
         if document.is_truncated {
             return Err(transient(Problem::Truncated));
         }

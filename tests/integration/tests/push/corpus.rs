@@ -117,7 +117,8 @@ fn corpus() -> Vec<(String, Event)> {
     let mut events = Vec::new();
     for path in names {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let document = ics::read(&std::fs::read(path).unwrap(), None, &ics::Limits::default()).unwrap();
+        let document =
+            ics::read(&ics::text(&std::fs::read(path).unwrap()), None, &ics::Limits::default()).unwrap();
         for (place, item) in document.items.into_iter().enumerate() {
             if let Item::Read(object) = item {
                 events.push((format!("{name} {place}"), without_people(object.event)));

@@ -29,8 +29,9 @@ fn corpus() -> Vec<Value> {
     let folder = repository_root().join("tests/data/ics");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let documents =
-        files.iter().filter_map(|file| ics::read(&fs::read(file).unwrap(), None, &Limits::default()).ok());
+    let documents = files
+        .iter()
+        .filter_map(|file| ics::read(&ics::text(&fs::read(file).unwrap()), None, &Limits::default()).ok());
     let mut inputs = Vec::new();
     for item in documents.flat_map(|document| document.items) {
         let Item::Read(object) = item else { continue };

@@ -152,7 +152,8 @@ impl Multistatus {
             let data = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
             let (read_bytes, is_over) = (data.len(), end.is_some() || piece.is_empty());
             // the source gives out whole characters
-            references.feed(&String::from_utf8_lossy(data), &mut push)?;
+            let data = str::from_utf8(data).map_err(|_| XmlError::Hostile("it is no UTF-8"))?;
+            references.feed(data, &mut push)?;
             source.consume(read_bytes);
             if is_over {
                 references.end(push);

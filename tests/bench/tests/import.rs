@@ -2,8 +2,9 @@
 //!
 //! The requests are written down in a first import, which also lets the server fill its caches; then the three take
 //! turns. Ours is counted from the ask to the moment the calendar is fresh in Postgres, the others from the start of
-//! their process to its end. Nothing is compressed: Radicale does not. vdirsyncer asks for the whole calendar in one
-//! request, which Radicale has to be allowed to answer.
+//! their process to its end. Radicale compresses its answers to ours and to curl, which sends the same headers
+//! and leaves them compressed. vdirsyncer asks for the whole calendar in one request, which Radicale has to be allowed to
+//! answer.
 
 use std::fmt::Write as _;
 use std::path::Path;

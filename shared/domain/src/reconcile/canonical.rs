@@ -78,14 +78,22 @@ pub(super) fn write_fields(fields: &Fields, recurs: Recurs, sink: &mut Vec<u8>) 
     }
 }
 
-/// Writes one atom of an override, even where it says nothing: it then says so against its master.
-pub(super) fn write_departure(atom: &Atom, fields: &Fields, sink: &mut Vec<u8>) {
-    sink.extend_from_slice(&[mark(atom)]);
+/// Writes one atom of an override, even where it says nothing: it then says so against its master. `invited` are its
+/// [`guests`].
+pub(super) fn write_departure(atom: &Atom, fields: &Fields, invited: &[&Attendee], sink: &mut Vec<u8>) {
+    sink.push(mark(atom));
     if let Atom::Guest(address) | Atom::Answer(address) = atom {
         write_text(Some(address), sink);
+        let place = invited.binary_search_by(|guest| address_of(guest).as_ref().cmp(address.as_str()));
+        match (place.ok().and_then(|place| invited.get(place)), atom) {
+            (Some(guest), Atom::Guest(_)) => write_guest(guest, sink),
+            (Some(guest), _) => write_answer(guest, sink),
+            (None, _) => {}
+        }
+    } else {
+        write_atom(atom, fields, Recurs::No, sink);
     }
-    write_atom(atom, fields, Recurs::No, sink);
-    sink.extend_from_slice(&[END_OF_TEXT]);
+    sink.push(END_OF_TEXT);
 }
 
 /// Whether two guests of one address are the same but for the answer.
@@ -330,6 +338,10 @@ pub(super) fn is_blank(text: Option<&str>) -> bool {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    let is_upper = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-    if text.as_bytes().iter().any(is_upper) { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
+    let has_upper = if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_uppercase())
+    } else {
+        text.chars().any(char::is_uppercase)
+    };
+    if has_upper { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
 }

@@ -153,10 +153,11 @@ impl<'a> Sheet<'a> {
                 Instance::Changed { fields, departs } => {
                     sink.extend_from_slice(b"O");
                     write_key(key, sink);
+                    let invited = guests(fields);
                     for atom in departs {
-                        canonical::write_departure(atom, fields, sink);
+                        canonical::write_departure(atom, fields, &invited, sink);
                     }
-                    sink.extend_from_slice(&[canonical::END_OF_TEXT]);
+                    sink.push(canonical::END_OF_TEXT);
                 }
             }
         }

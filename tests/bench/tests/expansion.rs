@@ -167,7 +167,7 @@ fn oracle(items: &[(String, String)]) -> Oracle {
 }
 
 fn events(text: &[u8]) -> Vec<Event> {
-    let document = ics::read(&ics::text(text), None, &Limits::default()).unwrap();
+    let document = ics::read(&ics::decode(text), None, &Limits::default()).unwrap();
     let read = |item| match item {
         Item::Read(object) => Some(object.event),
         Item::Unreadable { .. } => None,

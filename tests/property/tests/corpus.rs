@@ -107,7 +107,7 @@ fn every_file_of_the_corpus_is_read_as_stated() {
     let budget = Budget::default();
     let mut found = Vec::new();
     for name in names() {
-        let document = ics::read(&ics::text(&file(&name)), None, &Limits::default()).unwrap();
+        let document = ics::read(&ics::decode(&file(&name)), None, &Limits::default()).unwrap();
         let (mut readable, mut instances, mut reasons) = (0, 0, Vec::new());
         for item in &document.items {
             match item {
@@ -140,7 +140,7 @@ fn every_file_of_the_corpus_is_read_as_stated() {
 fn the_text_of_each_object_stands_by_itself() {
     for name in names() {
         let document =
-            ics::read(&ics::text(&file(&name)), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
+            ics::read(&ics::decode(&file(&name)), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
         for item in &document.items {
             let Item::Read(object) = item else { continue };
             let again = ics::read(&object.raw, Some(Tz::Europe__Paris), &Limits::default()).unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::ics::{self, IcsError, Item, Limits};
 use calfleet_domain::model::Event;
+use calfleet_domain::reconcile::version;
 use calfleet_domain::recurrence::{Budget, expand, span};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ proptest! {
     #[test]
     fn characters_that_were_cut_in_folding_are_read_whole(event in a_single(), width in 1..80_usize) {
         let bytes = cut(&ics::write(&event, Timestamp(0)), width);
-        let document = ics::read(&ics::text(&bytes), None, &Limits::default()).unwrap();
+        let document = ics::read(&ics::decode(&bytes), None, &Limits::default()).unwrap();
         let [Item::Read(object)] = document.items.as_slice() else { panic!("{document:?}") };
         prop_assert_eq!(&object.event, &event);
         prop_assert_eq!(&object.warnings, &Vec::<String>::new());
@@ -117,7 +118,7 @@ fn mutated_documents_neither_stop_nor_hurt_the_reader() {
             mutate(&mut text, &seeds, &mut chance);
         }
         let begun = Instant::now();
-        if let Ok(document) = ics::read(&ics::text(&text), Some(Tz::Europe__Paris), &Limits::default()) {
+        if let Ok(document) = ics::read(&ics::decode(&text), Some(Tz::Europe__Paris), &Limits::default()) {
             for item in &document.items {
                 if let Item::Read(object) = item {
                     let _found = expand(&object.event, window.clone(), Tz::Europe__Paris, &budget);
@@ -261,6 +262,78 @@ fn a_name_of_a_zone_that_goes_on_and_on_is_not_looked_for() {
 }
 
 #[test]
+fn components_inside_each_other_without_end_take_no_stack() {
+    let deep = "BEGIN:A\r\n".repeat(190_000);
+    let text = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:Nowhere\r\n{deep}END:VTIMEZONE\r\nBEGIN:VEVENT\r\nUID:1\r\n\
+         DTSTART;TZID=Nowhere:20260101T000000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    );
+
+    let document = ics::read(&text, None, &Limits::default()).unwrap();
+
+    let [Item::Read(object)] = document.items.as_slice() else { panic!("{} items", document.items.len()) };
+    assert!(object.warnings.iter().any(|warning| warning.contains("is unknown")), "{:?}", object.warnings);
+}
+
+#[test]
+fn the_parameters_of_a_line_are_looked_for_once_whatever_its_values() {
+    let begun = Instant::now();
+    let (parameters, values) = (";a".repeat(250_000), "20260102T000000,".repeat(32_000));
+    let text = format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART:20260101T000000\r\nEXDATE{parameters}:{values}\r\n\
+         END:VEVENT\r\nEND:VCALENDAR\r\n"
+    );
+
+    let document = ics::read(&text, None, &Limits::default()).unwrap();
+
+    let [Item::Unreadable { reason, .. }] = document.items.as_slice() else {
+        panic!("{:?}", begun.elapsed())
+    };
+    assert!(reason.contains("32000 exclusions"), "{reason}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_instance_with_thousands_of_guests_has_its_version_at_once() {
+    let guests: Vec<String> =
+        (0..5_000).map(|n| format!("ATTENDEE:mailto:guest{n}@example.com\r\n")).collect();
+    let guests = guests.concat();
+    let event = read_one(&format!(
+        "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nRECURRENCE-ID:20260101T000000Z\r\n\
+         DTSTART:20260101T000000Z\r\n{guests}END:VEVENT\r\nEND:VCALENDAR\r\n"
+    ));
+    let begun = Instant::now();
+
+    let one = version::of(&event);
+
+    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert_eq!(one, version::of(&event.clone()));
+}
+
+#[test]
+fn a_start_spelled_as_in_iso_8601_is_read() {
+    let start = |line: &str| {
+        let text =
+            format!("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\n{line}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n");
+        read_one(&text).fields().unwrap().start.clone()
+    };
+
+    assert_eq!(start("DTSTART:2026-01-02T09:00:00Z"), start("DTSTART:20260102T090000Z"));
+}
+
+#[test]
+fn events_without_uid_that_only_lost_letters_tell_apart_stay_two() {
+    let event = |title: &[u8]| {
+        [b"BEGIN:VEVENT\nDTSTART:20260101T000000Z\nSUMMARY:", title, b"\nEND:VEVENT\n"].concat()
+    };
+    let bytes = [event(b"caf\xe9"), event(b"caf\xe8"), event(b"tea"), event(b"tea")].concat();
+
+    let document = ics::read(&ics::decode(&bytes), None, &Limits::default()).unwrap();
+
+    assert_eq!(document.items.len(), 3, "of two that are the same there is one");
+}
+
+#[test]
 fn letters_that_are_lost_are_said_where_they_stood_and_everything_else_is_kept() {
     let event = |uid: &str, title: &[u8]| {
         let begin = format!("BEGIN:VEVENT\nUID:{uid}\nDTSTART:20260101T000000Z\nSUMMARY:");
@@ -273,7 +346,7 @@ fn letters_that_are_lost_are_said_where_they_stood_and_everything_else_is_kept()
         b"END:VCALENDAR\n",
     ];
 
-    let document = ics::read(&ics::text(&bytes.concat()), None, &Limits::default()).unwrap();
+    let document = ics::read(&ics::decode(&bytes.concat()), None, &Limits::default()).unwrap();
 
     let [Item::Read(lost), Item::Read(kept)] = document.items.as_slice() else { panic!("{document:?}") };
     let title = |event: &Event| event.fields().unwrap().title.clone().unwrap();

@@ -145,7 +145,7 @@ fn the_corpus_has_the_instances_that_python_dateutil_gives() {
     let mut wrong = Vec::new();
     for (file, events) in &files {
         let text = crate::corpus::file(file);
-        let document = ics::read(&ics::text(&text), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
+        let document = ics::read(&ics::decode(&text), Some(Tz::Europe__Paris), &Limits::default()).unwrap();
         for (uid, expected) in events {
             if DEVIATIONS.iter().any(|(known, of, _)| known == file && of == uid) {
                 continue;

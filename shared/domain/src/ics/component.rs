@@ -7,6 +7,9 @@ use super::fault::Fault;
 use super::line::{Folded, Line, Lines, upper};
 use super::{IcsError, Limits};
 
+/// Components of a component inside each other; nobody means what is deeper, and dropping it would take a stack.
+const DEEPEST: usize = 8;
+
 /// A component with everything inside it.
 #[derive(Debug)]
 pub(crate) struct Component<'a> {
@@ -19,16 +22,25 @@ impl<'a> Component<'a> {
     /// Reads the component that stands at `span`.
     pub(crate) fn at(text: &'a str, span: &Range<usize>) -> Self {
         let mut open: Vec<Self> = Vec::new();
+        let mut too_deep = 0_usize;
         for line in Lines::within(text, span) {
             if let Some(name) = marked(&line, "BEGIN") {
+                if open.len() == DEEPEST {
+                    too_deep += 1;
+                    continue;
+                }
                 // as many as most events and most alarms have
                 let lines = Vec::with_capacity(if open.is_empty() { 24 } else { 4 });
                 open.push(Self { name, lines, parts: Vec::new() });
             } else if marked(&line, "END").is_some() {
-                if let (Some(closed), Some(outer)) = (open.pop_if_inner(), open.last_mut()) {
+                if too_deep > 0 {
+                    too_deep -= 1;
+                } else if let (Some(closed), Some(outer)) = (open.pop_if_inner(), open.last_mut()) {
                     outer.parts.push(closed);
                 }
-            } else if let Some(current) = open.last_mut() {
+            } else if too_deep == 0
+                && let Some(current) = open.last_mut()
+            {
                 current.lines.push(Line::new(line.unfolded()));
             }
         }
@@ -107,7 +119,7 @@ pub(crate) struct EventSpan {
 /// One `VCALENDAR`, or what stands outside of any.
 #[derive(Debug, Default)]
 pub(crate) struct CalendarSpan<'a> {
-    /// Its own properties with where they stand.
+    /// Its own properties that say something here, with where they stand.
     pub(crate) lines: Vec<(Line<'a>, Range<usize>)>,
     /// Its `VTIMEZONE`s.
     pub(crate) zones: Vec<Range<usize>>,
@@ -122,7 +134,20 @@ pub(crate) struct Outline<'a> {
     pub(crate) is_truncated: bool,
 }
 
-/// Longest property of a calendar itself that is kept.
+/// The properties of a calendar itself that are kept, each where it stands first.
+const HEADER: [&str; 9] = [
+    "PRODID",
+    "VERSION",
+    "CALSCALE",
+    "METHOD",
+    "NAME",
+    "REFRESH-INTERVAL",
+    "X-PUBLISHED-TTL",
+    "X-WR-CALNAME",
+    "X-WR-TIMEZONE",
+];
+
+/// The longest of them.
 const HEADER_LINE_BYTES: usize = 4096;
 
 struct Open<'a> {
@@ -164,7 +189,7 @@ pub(crate) fn outline<'a>(text: &'a str, limits: &Limits) -> Result<Outline<'a>,
         scan.close_event(text.len());
     }
     if scan.components == 0 {
-        return Err(IcsError::NotCalendar(text.trim_start().chars().take(40).collect()));
+        return Err(IcsError::NotCalendar(text.trim().chars().take(40).collect()));
     }
     Ok(scan.outline)
 }
@@ -242,8 +267,10 @@ impl<'a> Scan<'a, '_> {
                 }
             }
             Some("VCALENDAR") | None => {
-                if !line.is_longer_than(HEADER_LINE_BYTES)
+                if let Some(name) = HEADER.iter().find(|name| line.is(name))
                     && let Some(calendar) = self.outline.calendars.last_mut()
+                    && !calendar.lines.iter().any(|(kept, _)| kept.is(name))
+                    && !line.is_longer_than(HEADER_LINE_BYTES)
                 {
                     calendar.lines.push((Line::new(line.unfolded()), line.span));
                 }

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::guests;
 use super::line::Line;
 use super::reminders;
-use super::timezones::Zones;
+use super::timezones::{Form, Zones};
 use super::value;
 use crate::clock::Timestamp;
 use crate::model::{End, Fields, Stamps, Status, Transparency, Visibility, When};
@@ -244,9 +244,10 @@ impl Reading<'_, '_> {
     }
 
     fn additions(&mut self, line: &Line<'_>) {
+        let form = Form::of(line);
         for item in value::list(line.value()).filter(|item| !item.trim().is_empty()) {
             let (start, end) = item.split_once('/').map_or((item, None), |(start, end)| (start, Some(end)));
-            let Some(start) = self.zones.when(line, start, self.warnings) else {
+            let Some(start) = self.zones.when_in(&form, start, self.warnings) else {
                 self.warn(&format!("RDATE {:?} is unreadable and left out", short(item)));
                 continue;
             };
@@ -254,7 +255,7 @@ impl Reading<'_, '_> {
                 None => None,
                 Some(end) => match value::duration(end) {
                     Some(length) if !length.is_negative => Some(End::After(length.length)),
-                    _ => self.zones.when(line, end, self.warnings).map(End::At),
+                    _ => self.zones.when_in(&form, end, self.warnings).map(End::At),
                 },
             };
             self.part.additions.push((start, end));
@@ -262,8 +263,9 @@ impl Reading<'_, '_> {
     }
 
     fn exclusions(&mut self, line: &Line<'_>) {
+        let form = Form::of(line);
         for item in value::list(line.value()).filter(|item| !item.trim().is_empty()) {
-            match self.zones.when(line, item, self.warnings) {
+            match self.zones.when_in(&form, item, self.warnings) {
                 Some(start) => self.part.exclusions.push(start),
                 None => self.warn(&format!("EXDATE {:?} is unreadable and left out", short(item))),
             }

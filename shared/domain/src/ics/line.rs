@@ -153,7 +153,9 @@ impl<'a> Line<'a> {
         let name_start = written.len() - name.len();
         let name = name.trim_ascii_end();
         let rest = text.get(name_end..).unwrap_or_default();
-        let colon = if TIMES.iter().any(|time| time.eq_ignore_ascii_case(name)) {
+        let colon = if rest.starts_with(':') {
+            Some(0)
+        } else if TIMES.iter().any(|time| time.eq_ignore_ascii_case(name)) {
             rest.rfind(':')
         } else {
             unquoted(rest, b':').or_else(|| rest.find(':'))
@@ -182,7 +184,7 @@ impl<'a> Line<'a> {
         self.text.get(self.parameters.end + 1..).unwrap_or_default()
     }
 
-    /// Whether a letter that was no UTF-8 had to be replaced.
+    /// Whether it holds a letter that could not be read.
     pub(crate) fn is_damaged(&self) -> bool {
         self.text.contains(char::REPLACEMENT_CHARACTER)
     }

@@ -10,6 +10,7 @@
 
 mod component;
 mod conference;
+mod decode;
 mod fault;
 mod fields;
 mod guests;
@@ -18,17 +19,16 @@ mod lines;
 mod parse;
 mod patch;
 mod reminders;
-mod repair;
 mod series;
 mod timezones;
 mod value;
 mod write;
 
 pub use conference::{conference, conference_in};
+pub use decode::decode;
 pub use lines::{LinesError, master, recurrence_lines};
 pub use parse::{Document, Item, ReadObject, read};
 pub use patch::patch;
-pub use repair::text;
 pub use write::write;
 
 /// What one document may cost. What is over a limit is kept verbatim and reported, never cut.

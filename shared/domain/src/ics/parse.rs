@@ -72,7 +72,7 @@ pub struct Document {
 }
 
 /// Reads a document. `default_zone` is the calendar's own zone, for times whose zone nobody can know; the
-/// document's `X-WR-TIMEZONE` goes before it. Bytes become a text by [`super::text()`].
+/// document's `X-WR-TIMEZONE` goes before it. Bytes become a text by [`super::decode()`].
 ///
 /// # Errors
 /// Only when the text is no iCalendar at all, or over the limit of the whole document.
@@ -81,9 +81,6 @@ pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Doc
         return Err(IcsError::TooLarge { bytes: text.len(), limit: limits.bytes });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // no text of a database holds a NUL, and none belongs here (RFC 5545 §3.1)
-    let plain = if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { Cow::Borrowed(text) };
-    let text = plain.as_ref();
     let outline = outline(text, limits)?;
     let header = |name: &str| {
         let lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);
@@ -113,8 +110,7 @@ pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Doc
         repeatable_bytes: limits.repeated_bytes,
     };
     let groups = by_uid(text, &outline);
-    let is_in_calendar = outline.calendars.iter().any(|calendar| !calendar.lines.is_empty());
-    reader.is_one = groups.len() == 1 && is_in_calendar && starts_calendar(text);
+    reader.is_one = groups.len() == 1 && starts_calendar(text);
     document.items = groups.into_iter().map(|(uid, parts)| reader.item(uid, &parts)).collect();
     Ok(document)
 }
@@ -133,8 +129,19 @@ struct Name {
 fn by_uid<'o>(text: &str, outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o EventSpan>)> {
     let mut groups: Vec<(Name, Vec<&EventSpan>)> = Vec::new();
     let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    let mut lossy: HashMap<String, usize> = HashMap::new();
     for event in &outline.events {
-        let uid = event.uid.as_deref().map_or_else(|| Cow::Owned(made_uid(text, event)), Cow::Borrowed);
+        let uid = match &event.uid {
+            Some(uid) => Cow::Borrowed(uid.as_str()),
+            // what was lost may be what told two of them apart
+            None if is_lossy(text, event) => {
+                let made = made_uid(text, event);
+                let before = lossy.entry(made.clone()).or_default();
+                *before += 1;
+                Cow::Owned(format!("{before}-{made}"))
+            }
+            None => Cow::Owned(made_uid(text, event)),
+        };
         if let Some(group) = places.get(&uid).and_then(|place| groups.get_mut(*place)) {
             group.1.push(event);
         } else {
@@ -144,6 +151,10 @@ fn by_uid<'o>(text: &str, outline: &'o Outline<'_>) -> Vec<(Name, Vec<&'o EventS
         }
     }
     groups
+}
+
+fn is_lossy(text: &str, event: &EventSpan) -> bool {
+    text.get(event.span.clone()).is_some_and(|text| text.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// A `UID` for an event that has none: the same as long as its content is.
@@ -185,7 +196,7 @@ struct Reader<'a, 'l> {
     reading: Reading<'l>,
     /// Whether the document is one object and its text therefore the object's.
     is_one: bool,
-    /// Whether some of its letters had to be replaced.
+    /// Whether it holds letters that could not be read.
     is_damaged: bool,
     /// Bytes of zones that may still be repeated.
     repeatable_bytes: usize,

@@ -1,5 +1,6 @@
 //! `VTIMEZONE`s (RFC 5545 §3.6.5), and which zone a time in the same document is written in.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -85,6 +86,19 @@ fn wall(text: &str) -> Option<NaiveDateTime> {
     }
 }
 
+/// How the values of one line are written, whatever their number.
+#[derive(Debug)]
+pub(crate) struct Form<'l> {
+    tzid: Option<Cow<'l, str>>,
+    is_date: bool,
+}
+
+impl<'l> Form<'l> {
+    pub(crate) fn of(line: &'l Line<'_>) -> Self {
+        Self { tzid: line.parameter("TZID"), is_date: line.says("VALUE", "DATE") }
+    }
+}
+
 /// The zones that times of one `VCALENDAR` can be written in.
 #[derive(Debug, Default)]
 pub(crate) struct Zones<'t> {
@@ -129,16 +143,26 @@ impl<'t> Zones<'t> {
         zone
     }
 
-    /// The form in which one value of a line is written.
+    /// The one value of a line.
     pub(crate) fn when(&mut self, line: &Line<'_>, text: &str, warnings: &mut Vec<String>) -> Option<When> {
+        self.when_in(&Form::of(line), text, warnings)
+    }
+
+    /// One value of a line of that form.
+    pub(crate) fn when_in(
+        &mut self,
+        form: &Form<'_>,
+        text: &str,
+        warnings: &mut Vec<String>,
+    ) -> Option<When> {
         let wall = match value::moment(text)? {
             Moment::Date(date) => return Some(When::Date(date)),
             Moment::Utc(instant) => return Some(When::Utc(instant)),
-            Moment::Wall(wall) if line.says("VALUE", "DATE") => return Some(When::Date(wall.date())),
+            Moment::Wall(wall) if form.is_date => return Some(When::Date(wall.date())),
             Moment::Wall(wall) => wall,
         };
-        let Some(tzid) = line.parameter("TZID") else { return Some(When::Floating(wall)) };
-        if let Some(zone) = self.find(&tzid) {
+        let Some(tzid) = &form.tzid else { return Some(When::Floating(wall)) };
+        if let Some(zone) = self.find(tzid) {
             return Some(When::Zoned { wall, zone });
         }
         let tzid = tzid.trim().chars().take(80).collect::<String>();

@@ -152,7 +152,7 @@ impl Reader<'_> {
         }
         match answer.body.all().await {
             Ok(body) => {
-                let text = ics::text(&body).into_owned();
+                let text = ics::decode(&body).into_owned();
                 Ok(normalise::object(id.clone(), revision, text, self.zone))
             }
             Err(DriverError { problem: Problem::TooLarge { .. }, .. }) => unreadable(TOO_LARGE),

@@ -126,7 +126,7 @@ impl FeedDriver {
         let limit = usize::try_from(self.allowance().max_bytes).unwrap_or(usize::MAX);
         let limits = Limits { bytes: limit, ..Limits::default() };
         let document =
-            ics::read(&ics::text(&body), None, &limits).map_err(|error| unreadable(error, &body))?;
+            ics::read(&ics::decode(&body), None, &limits).map_err(|error| unreadable(error, &body))?;
         if document.is_truncated {
             return Err(transient(Problem::Truncated));
         }

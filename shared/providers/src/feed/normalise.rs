@@ -177,7 +177,7 @@ mod tests {
             text.push_str(&event);
         }
         text += "END:VCALENDAR\r\n";
-        ics::read(&text, None, &Limits::default()).unwrap()
+        ics::read(&ics::decode(text.as_bytes()), None, &Limits::default()).unwrap()
     }
 
     fn ids(changes: &[RemoteChange]) -> Vec<&str> {

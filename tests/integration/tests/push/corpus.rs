@@ -118,7 +118,7 @@ fn corpus() -> Vec<(String, Event)> {
     for path in names {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let document =
-            ics::read(&ics::text(&std::fs::read(path).unwrap()), None, &ics::Limits::default()).unwrap();
+            ics::read(&ics::decode(&std::fs::read(path).unwrap()), None, &ics::Limits::default()).unwrap();
         for (place, item) in document.items.into_iter().enumerate() {
             if let Item::Read(object) = item {
                 events.push((format!("{name} {place}"), without_people(object.event)));

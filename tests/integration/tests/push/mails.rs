@@ -31,7 +31,7 @@ fn corpus() -> Vec<Value> {
     files.sort();
     let documents = files
         .iter()
-        .filter_map(|file| ics::read(&ics::text(&fs::read(file).unwrap()), None, &Limits::default()).ok());
+        .filter_map(|file| ics::read(&ics::decode(&fs::read(file).unwrap()), None, &Limits::default()).ok());
     let mut inputs = Vec::new();
     for item in documents.flat_map(|document| document.items) {
         let Item::Read(object) = item else { continue };

@@ -1,15 +1,17 @@
 //! Bytes as text, before anything is read.
 //!
 //! Writers fold inside of characters, so that the two halves of one are no text by themselves: such lines are put
-//! together again. What is no UTF-8 even then is replaced by U+FFFD.
+//! together again. What is no UTF-8 even then is replaced by U+FFFD. No text of a database holds a NUL, and none belongs
+//! here (RFC 5545 §3.1).
 
 use std::borrow::Cow;
 
 use super::line::{logical, pieces};
 
 /// The text of a document; every line that is text stays as it is.
-pub fn text(bytes: &[u8]) -> Cow<'_, str> {
-    str::from_utf8(bytes).map_or_else(|_| Cow::Owned(put_together(bytes)), Cow::Borrowed)
+pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    let text = str::from_utf8(bytes).map_or_else(|_| Cow::Owned(put_together(bytes)), Cow::Borrowed);
+    if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { text }
 }
 
 fn put_together(bytes: &[u8]) -> String {
@@ -24,7 +26,8 @@ fn put_together(bytes: &[u8]) -> String {
         } else {
             let unfolded: Vec<u8> =
                 pieces(line).filter_map(|piece| line.get(piece)).flatten().copied().collect();
-            text.push_str(&String::from_utf8_lossy(&unfolded));
+            // a blank in front would fold it to the line before
+            text.push_str(String::from_utf8_lossy(&unfolded).trim_start());
             text.push_str("\r\n");
         }
     }
@@ -37,8 +40,9 @@ mod tests {
 
     #[test]
     fn characters_that_were_cut_are_whole_and_other_lines_stay_as_they_are() {
-        let cut = b"UID:1\n 2\nSUMMARY:caf\xc3\r\n \xa9\n\t au lait\rX:\xff\nY:\xc3\xa9\n";
+        let cut = b"UID:1\n 2\nSUMMARY:caf\xc3\r\n \xa9\n\t au lait\rX:\xff\0\n\n  Z\xff\nY:\xc3\xa9\n";
 
-        assert_eq!(text(cut), "UID:1\n 2\nSUMMARY:café au lait\r\nX:\u{fffd}\r\nY:é\n");
+        let expected = "UID:1\n 2\nSUMMARY:café au lait\r\nX:\u{fffd} \r\nZ\u{fffd}\r\nY:é\n";
+        assert_eq!(decode(cut), expected);
     }
 }

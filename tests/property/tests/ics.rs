@@ -311,14 +311,18 @@ fn an_instance_with_thousands_of_guests_has_its_version_at_once() {
 }
 
 #[test]
-fn a_start_spelled_as_in_iso_8601_is_read() {
+fn a_start_is_read_as_in_iso_8601_and_with_blanks_around_its_name() {
     let start = |line: &str| {
         let text =
             format!("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\n{line}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n");
         read_one(&text).fields().unwrap().start.clone()
     };
 
-    assert_eq!(start("DTSTART:2026-01-02T09:00:00Z"), start("DTSTART:20260102T090000Z"));
+    for spelled in
+        ["DTSTART:2026-01-02T09:00:00Z", "DTSTART\u{a0}:20260102T090000Z", "DTSTART :2026-01-02T09:00:00Z"]
+    {
+        assert_eq!(start(spelled), start("DTSTART:20260102T090000Z"), "{spelled}");
+    }
 }
 
 #[test]

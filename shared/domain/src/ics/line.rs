@@ -149,9 +149,9 @@ impl<'a> Line<'a> {
     pub(crate) fn new(text: Cow<'a, str>) -> Self {
         let name_end = name_end(&text).unwrap_or(text.len());
         let written = text.get(..name_end).unwrap_or_default();
-        let name = written.trim_ascii_start();
+        let name = written.trim_start();
         let name_start = written.len() - name.len();
-        let name = name.trim_ascii_end();
+        let name = name.trim_end();
         let rest = text.get(name_end..).unwrap_or_default();
         let colon = if rest.starts_with(':') {
             Some(0)
@@ -197,7 +197,7 @@ impl<'a> Line<'a> {
             rest = following;
             let equals = memchr(b'=', parameter.as_bytes()).unwrap_or(parameter.len());
             let (key, value) = parameter.split_at(equals);
-            if key.trim_ascii().eq_ignore_ascii_case(name) {
+            if key.trim().eq_ignore_ascii_case(name) {
                 let value = value.strip_prefix('=').unwrap_or_default().trim();
                 let value =
                     value.strip_prefix('"').map_or(value, |value| value.strip_suffix('"').unwrap_or(value));

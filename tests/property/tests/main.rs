@@ -3,6 +3,7 @@
 
 mod corpus;
 mod generators;
+mod hostile;
 mod ics;
 mod reconcile;
 mod reconcile_cases;

@@ -147,7 +147,7 @@ const HEADER: [&str; 9] = [
     "X-WR-TIMEZONE",
 ];
 
-/// The longest of them.
+/// The longest of them as it is written, folds included: it stands in the text of every object.
 const HEADER_LINE_BYTES: usize = 4096;
 
 struct Open<'a> {
@@ -160,6 +160,8 @@ struct Scan<'a, 'l> {
     outline: Outline<'a>,
     open: Vec<Open<'a>>,
     components: usize,
+    /// Of the event that is open.
+    lines: usize,
     uid: Option<String>,
     fault: Option<Fault>,
 }
@@ -171,6 +173,7 @@ pub(crate) fn outline<'a>(text: &'a str, limits: &Limits) -> Result<Outline<'a>,
         outline: Outline { calendars: vec![CalendarSpan::default()], ..Outline::default() },
         open: Vec::new(),
         components: 0,
+        lines: 0,
         uid: None,
         fault: None,
     };
@@ -247,6 +250,7 @@ impl<'a> Scan<'a, '_> {
         let Some(position) = self.open.iter().position(|open| open.name == "VEVENT") else { return };
         let Some(begin) = self.open.get(position).map(|open| open.begin) else { return };
         self.open.truncate(position);
+        self.lines = 0;
         self.outline.events.push(EventSpan {
             span: begin..end,
             uid: self.uid.take(),
@@ -257,6 +261,13 @@ impl<'a> Scan<'a, '_> {
 
     fn property(&mut self, line: Folded<'a>) {
         let is_long = line.is_longer_than(self.limits.line_bytes);
+        if self.inside("VEVENT") {
+            self.lines += 1;
+            if self.lines > self.limits.lines {
+                self.fault.get_or_insert(Fault::TooManyLines(self.limits.lines));
+                return;
+            }
+        }
         match self.open.last().map(|open| open.name.as_ref()) {
             Some("VEVENT") => {
                 if is_long {
@@ -270,7 +281,7 @@ impl<'a> Scan<'a, '_> {
                 if let Some(name) = HEADER.iter().find(|name| line.is(name))
                     && let Some(calendar) = self.outline.calendars.last_mut()
                     && !calendar.lines.iter().any(|(kept, _)| kept.is(name))
-                    && !line.is_longer_than(HEADER_LINE_BYTES)
+                    && line.span.len() <= HEADER_LINE_BYTES
                 {
                     calendar.lines.push((Line::new(line.unfolded()), line.span));
                 }

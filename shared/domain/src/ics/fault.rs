@@ -11,6 +11,10 @@ pub(crate) enum Fault {
     TooDeep(usize),
     #[error("{name} has {bytes} bytes, more than the {limit} allowed")]
     LineTooLong { name: String, bytes: usize, limit: usize },
+    #[error("the event has more than the {0} lines allowed")]
+    TooManyLines(usize),
+    #[error("the time zone {0:?} is described at too great a length for so many events")]
+    ZoneTooLarge(String),
     #[error("the event has no DTSTART")]
     NoStart,
     #[error("DTSTART is unreadable: {0:?}")]

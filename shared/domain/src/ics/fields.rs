@@ -58,9 +58,13 @@ impl Part {
     }
 
     fn check_instances(&self, limits: &Limits) -> Result<(), Fault> {
-        for (what, count) in [("additions", self.additions.len()), ("exclusions", self.exclusions.len())] {
-            if count > limits.instances {
-                return Err(Fault::TooManyInstances { what, count, limit: limits.instances });
+        for (what, count, limit) in [
+            ("additions", self.additions.len(), limits.instances),
+            ("exclusions", self.exclusions.len(), limits.instances),
+            ("rules", self.rules.len() + self.exception_rules.len(), limits.rules),
+        ] {
+            if count > limit {
+                return Err(Fault::TooManyInstances { what, count, limit });
             }
         }
         Ok(())

@@ -40,13 +40,18 @@ pub struct Limits {
     pub components: usize,
     /// Bytes of a line after unfolding.
     pub line_bytes: usize,
+    /// Lines of one `VEVENT`, with those of its alarms.
+    pub lines: usize,
     /// Depth of components inside each other.
     pub nesting: usize,
     /// Guests of one event.
     pub attendees: usize,
     /// Overrides, additions and exclusions of one series, each.
     pub instances: usize,
-    /// Bytes of zones that are repeated in the texts of a document's objects, in all; what is over it is left out.
+    /// Rules of one series, exception rules included.
+    pub rules: usize,
+    /// Bytes of headers and zones that are repeated in the texts of a document's objects, in all. What is over it is left
+    /// out, and what cannot be read without it is reported.
     pub repeated_bytes: usize,
 }
 
@@ -56,9 +61,11 @@ impl Default for Limits {
             bytes: 128 << 20,
             components: 200_000,
             line_bytes: 1 << 20,
+            lines: 100_000,
             nesting: 5,
             attendees: 5_000,
             instances: 10_000,
+            rules: 50,
             repeated_bytes: 64 << 20,
         }
     }

@@ -198,7 +198,7 @@ struct Reader<'a, 'l> {
     is_one: bool,
     /// Whether it holds letters that could not be read.
     is_damaged: bool,
-    /// Bytes of zones that may still be repeated.
+    /// Bytes of headers and zones that may still be repeated.
     repeatable_bytes: usize,
 }
 
@@ -213,16 +213,19 @@ impl Reader<'_, '_> {
             let uid = Uid(name.uid.clone());
             series::event(uid, parts, self.reading, &mut warnings)
         });
-        match read {
-            Ok((event, changed_at)) => {
-                let raw = self.raw(spans, Some(&used));
-                Item::Read(Box::new(ReadObject { event, changed_at, raw, warnings }))
-            }
-            Err(fault) => Item::Unreadable {
-                uid: (!name.is_made).then_some(Uid(name.uid)),
-                reason: fault.to_string(),
-                raw: self.raw(spans, None),
+        let fault = match read {
+            Ok((event, changed_at)) => match self.raw(spans, Some(&used)) {
+                (raw, None) => {
+                    return Item::Read(Box::new(ReadObject { event, changed_at, raw, warnings }));
+                }
+                (_, Some(missing)) => Fault::ZoneTooLarge(missing.chars().take(80).collect()),
             },
+            Err(fault) => fault,
+        };
+        Item::Unreadable {
+            uid: (!name.is_made).then_some(Uid(name.uid)),
+            reason: fault.to_string(),
+            raw: self.raw(spans, None).0,
         }
     }
 
@@ -253,12 +256,14 @@ impl Reader<'_, '_> {
         Ok(parts)
     }
 
-    /// The text of one object; `used` names the zones it needs, `None` stands for all.
-    fn raw(&mut self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> String {
+    /// The text of one object; `used` names the zones it needs, `None` stands for all. Also the zone that is missing in it
+    /// and without which nobody can read its times.
+    fn raw(&mut self, spans: &[&EventSpan], used: Option<&BTreeSet<String>>) -> (String, Option<String>) {
         if self.is_one {
-            return self.text.to_owned();
+            return (self.text.to_owned(), None);
         }
         let scope = spans.first().and_then(|event| self.scopes.get(event.calendar));
+        let mut missing = None;
         let mut raw = String::from("BEGIN:VCALENDAR\r\n");
         let mut add = |span: &Range<usize>| {
             raw.push_str(self.text.get(span.clone()).unwrap_or_default());
@@ -267,18 +272,28 @@ impl Reader<'_, '_> {
             }
         };
         if let Some(scope) = scope {
-            scope.header.iter().for_each(&mut add);
+            // one large zone that ten thousand events use is ten thousand times as large
+            let left = &mut self.repeatable_bytes;
+            let mut repeat = |span: &Range<usize>| match left.checked_sub(span.len()) {
+                Some(rest) => {
+                    *left = rest;
+                    add(span);
+                    true
+                }
+                None => false,
+            };
+            for span in &scope.header {
+                repeat(span);
+            }
             let zones = scope.zones.embedded().iter();
             for zone in zones.filter(|zone| used.is_none_or(|used| used.contains(&zone.tzid))) {
-                // one large zone that ten thousand events use is ten thousand times as large
-                if let Some(left) = self.repeatable_bytes.checked_sub(zone.span.len()) {
-                    self.repeatable_bytes = left;
-                    add(&zone.span);
+                if !repeat(&zone.span) && zone.is_needed() {
+                    missing = Some(zone.tzid.clone());
                 }
             }
         }
         spans.iter().map(|event| &event.span).for_each(&mut add);
         raw.push_str("END:VCALENDAR\r\n");
-        raw
+        (raw, missing)
     }
 }

@@ -30,6 +30,8 @@ const MATCH_STEPS: u64 = 100_000;
 
 /// Overrides and exclusions that a `RANGE` or an `EXRULE` is spread into.
 const SPREAD: usize = 1000;
+/// Bytes that all ranges of a series are spread into.
+const SPREAD_BYTES: usize = 16 << 20;
 
 /// What a document says about the reading of its events.
 #[derive(Debug, Clone, Copy)]
@@ -146,9 +148,14 @@ fn series(
 
     let (overrides, ranges) = keyed.overrides(overrides, &master, &mut steps);
     let mut overrides: BTreeMap<RecurrenceId, Override> = overrides;
+    let mut spread = Spread {
+        instances: reading.limits.instances.saturating_sub(overrides.len()),
+        bytes: SPREAD_BYTES,
+        steps: MATCH_STEPS,
+    };
     for (index, (from, fields)) in ranges.iter().enumerate() {
         let until = ranges.get(index + 1).map(|(next, _)| *next);
-        spread_range(*from, until, fields, &master, &exclusions, &mut overrides, warnings);
+        spread.range((*from, until), fields, &master, &exclusions, &mut overrides, warnings);
     }
     // an instance that is cancelled and says nothing else is an exclusion, one that has fields is none
     overrides.retain(|id, over| {
@@ -321,6 +328,12 @@ fn spread_exception_rules(
     warnings: &mut Vec<String>,
 ) {
     let start = &master.fields.start;
+    let mut steps = MATCH_STEPS;
+    let (walls, is_complete) = match texts {
+        [] => return,
+        _ => master_walls(master, start.wall()..=NaiveDateTime::MAX, &mut steps, SPREAD),
+    };
+    let mut steps = MATCH_STEPS;
     for text in texts {
         let Some(rule) =
             rule::canonical(text, start, zone).ok().and_then(|rule| rule.0.parse::<Recurrence>().ok())
@@ -328,12 +341,8 @@ fn spread_exception_rules(
             warn_once(warnings, "an EXRULE is unreadable and left out".to_owned());
             continue;
         };
-        let mut steps = MATCH_STEPS;
-        let (walls, is_complete) =
-            master_walls(master, start.wall()..=NaiveDateTime::MAX, &mut steps, SPREAD);
         let until = rule.until.map_or(NaiveDateTime::MAX, |until| last_moment(until, start));
-        let mut steps = MATCH_STEPS;
-        for wall in walls.into_iter().filter(|wall| *wall <= until) {
+        for wall in walls.iter().copied().filter(|wall| *wall <= until) {
             let mut is_taken = wall == start.wall() && generate::is_match(&rule, wall);
             if wall != start.wall() {
                 Walk::new(&rule, start.wall(), wall, wall, &mut steps).run(&mut |_| {
@@ -351,42 +360,58 @@ fn spread_exception_rules(
     }
 }
 
-/// `RANGE=THISANDFUTURE`: the same shift and the same content for each later instance.
-fn spread_range(
-    from: RecurrenceId,
-    until: Option<RecurrenceId>,
-    fields: &Fields,
-    master: &Master,
-    exclusions: &BTreeSet<RecurrenceId>,
-    overrides: &mut BTreeMap<RecurrenceId, Override>,
-    warnings: &mut Vec<String>,
-) {
-    let start = &master.fields.start;
-    let begin = start_of(from, start).wall();
-    let end = until.map_or(NaiveDateTime::MAX, |until| start_of(until, start).wall());
-    let mut steps = MATCH_STEPS;
-    let (walls, is_complete) = master_walls(master, begin..=end, &mut steps, SPREAD);
-    for wall in walls {
-        let id = id_of(&start.with_wall(wall));
-        if Some(id) == until || exclusions.contains(&id) || overrides.contains_key(&id) {
-            continue;
+/// What the ranges of a series may still be spread into, all together.
+struct Spread {
+    instances: usize,
+    bytes: usize,
+    steps: u64,
+}
+
+impl Spread {
+    /// `RANGE=THISANDFUTURE`: the same shift and the same content for each later instance.
+    fn range(
+        &mut self,
+        (from, until): (RecurrenceId, Option<RecurrenceId>),
+        fields: &Fields,
+        master: &Master,
+        exclusions: &BTreeSet<RecurrenceId>,
+        overrides: &mut BTreeMap<RecurrenceId, Override>,
+        warnings: &mut Vec<String>,
+    ) {
+        let start = &master.fields.start;
+        let begin = start_of(from, start).wall();
+        let end = until.map_or(NaiveDateTime::MAX, |until| start_of(until, start).wall());
+        let (walls, mut is_complete) = master_walls(master, begin..=end, &mut self.steps, SPREAD);
+        let length = serde_json::to_string(fields).map_or(usize::MAX, |json| json.len());
+        for wall in walls {
+            let id = id_of(&start.with_wall(wall));
+            if Some(id) == until || exclusions.contains(&id) || overrides.contains_key(&id) {
+                continue;
+            }
+            let (Some(instances), Some(bytes)) =
+                (self.instances.checked_sub(1), self.bytes.checked_sub(length))
+            else {
+                is_complete = false;
+                break;
+            };
+            (self.instances, self.bytes) = (instances, bytes);
+            let ahead = wall - begin;
+            let moved =
+                |when: &When| when.with_wall(when.wall().checked_add_signed(ahead).unwrap_or(when.wall()));
+            let mut fields = fields.clone();
+            fields.start = moved(&fields.start);
+            if let End::At(end) = &fields.end {
+                fields.end = End::At(moved(end));
+            }
+            overrides.insert(id, over(fields));
         }
-        let ahead = wall - begin;
-        let moved =
-            |when: &When| when.with_wall(when.wall().checked_add_signed(ahead).unwrap_or(when.wall()));
-        let mut fields = fields.clone();
-        fields.start = moved(&fields.start);
-        if let End::At(end) = &fields.end {
-            fields.end = End::At(moved(end));
-        }
-        overrides.insert(id, over(fields));
+        warn_once(
+            warnings,
+            if is_complete {
+                "a change of this and all following instances is kept as a change of each".to_owned()
+            } else {
+                "a change of this and all following instances is kept for the next ones only".to_owned()
+            },
+        );
     }
-    warn_once(
-        warnings,
-        if is_complete {
-            "a change of this and all following instances is kept as a change of each".to_owned()
-        } else {
-            format!("a change of this and all following instances is kept for the next {SPREAD}")
-        },
-    );
 }

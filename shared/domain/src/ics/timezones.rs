@@ -16,8 +16,15 @@ use crate::model::{CustomZone, Observance, When, Zone};
 use crate::recurrence::rule;
 use crate::recurrence::zone::{EmbeddedZone, resolve_in};
 
-/// Most observances of one zone that are believed; the longest real history has some 250.
-const MOST_OBSERVANCES: usize = 1000;
+/// Most onsets that a zone lists and is believed with; the longest real history has some 250.
+const MOST_ONSETS: usize = 1000;
+/// Most rules that a zone has and is believed with.
+const MOST_RULES: usize = 100;
+/// The longest zone that is believed; the longest real one has some 60 KB.
+const LONGEST_ZONE_BYTES: usize = 512 << 10;
+/// Most warnings about one object, and the longest of them in letters.
+const MOST_WARNINGS: usize = 100;
+const LONGEST_WARNING: usize = 400;
 /// Names whose zone is remembered; a document with more of them has no use for the memory.
 const MOST_REMEMBERED: usize = 100;
 
@@ -37,20 +44,37 @@ impl<'t> NamedZone<'t> {
         Some(Self { tzid, span: span.clone(), text, described: OnceCell::new() })
     }
 
+    /// Whether times were read by what it says.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.described.get().is_some_and(|zone| zone.rules.is_some())
+    }
+
     fn described(&self) -> EmbeddedZone {
         self.described.get_or_init(|| self.read()).clone()
     }
 
     fn read(&self) -> EmbeddedZone {
+        let location = line_of(self.text, &self.span, "X-LIC-LOCATION");
+        EmbeddedZone { location: location.map(|line| line.value().trim().to_owned()), rules: self.rules() }
+    }
+
+    /// What it describes; nothing where that is more than any zone has been through.
+    fn rules(&self) -> Option<Arc<CustomZone>> {
+        if self.span.len() > LONGEST_ZONE_BYTES {
+            return None;
+        }
         let component = Component::at(self.text, &self.span);
-        let location = component.line("X-LIC-LOCATION").map(|line| line.value().trim().to_owned());
         let parts =
             component.parts.iter().filter(|part| matches!(part.name.as_ref(), "STANDARD" | "DAYLIGHT"));
-        let mut observances: Vec<Observance> = parts.filter_map(observance).take(MOST_OBSERVANCES).collect();
+        let mut observances: Vec<Observance> = parts.filter_map(observance).collect();
+        let onsets: usize = observances.iter().map(|observance| 1 + observance.onsets.len()).sum();
+        let rules = observances.iter().filter(|observance| observance.rule.is_some()).count();
+        if onsets > MOST_ONSETS || rules > MOST_RULES {
+            return None;
+        }
         observances.sort_by_key(|observance| observance.onset);
         let tzid = self.tzid.clone();
-        let rules = (!observances.is_empty()).then(|| Arc::new(CustomZone { tzid, observances }));
-        EmbeddedZone { location, rules }
+        (!observances.is_empty()).then(|| Arc::new(CustomZone { tzid, observances }))
     }
 }
 
@@ -62,7 +86,7 @@ fn observance(part: &Component<'_>) -> Option<Observance> {
         .unwrap_or(offset_after_seconds);
     let mut onsets: Vec<NaiveDateTime> = Vec::new();
     for line in part.lines.iter().filter(|line| line.is("RDATE")) {
-        onsets.extend(value::list(line.value()).filter_map(wall).take(MOST_OBSERVANCES));
+        onsets.extend(value::list(line.value()).filter_map(wall));
     }
     onsets.sort_unstable();
     onsets.dedup();
@@ -73,7 +97,9 @@ fn observance(part: &Component<'_>) -> Option<Observance> {
     onsets.retain(|listed| *listed != onset);
     let rule = part.line("RRULE").and_then(|line| {
         let recurrence: rule::Recurrence = line.value().parse().ok()?;
-        Some(crate::model::Rule(recurrence.to_string()))
+        // no clock is changed every week
+        let is_believed = recurrence.frequency >= rule::Frequency::Monthly;
+        is_believed.then(|| crate::model::Rule(recurrence.to_string()))
     });
     Some(Observance { onset, rule, onsets, offset_before_seconds, offset_after_seconds })
 }
@@ -182,9 +208,12 @@ impl<'t> Zones<'t> {
     }
 }
 
-/// Adds a warning that is not there yet.
-pub(crate) fn warn_once(warnings: &mut Vec<String>, warning: String) {
-    if !warnings.contains(&warning) {
+/// Adds a warning that is not there yet, unless there are enough.
+pub(crate) fn warn_once(warnings: &mut Vec<String>, mut warning: String) {
+    if let Some((end, _)) = warning.char_indices().nth(LONGEST_WARNING) {
+        warning.truncate(end);
+    }
+    if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
         warnings.push(warning);
     }
 }

@@ -6,13 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
-use chrono_tz::Tz;
-
 use super::point::{key_in, start_at};
 use super::sheet::{Face, Instance, Sheet};
-use crate::model::{Body, Event, Fields, Master, RecurrenceId, Series, Uid, When};
-use crate::recurrence::{self, Budget};
+use crate::model::{Master, RecurrenceId, When};
+use crate::recurrence::expand::{id_of, master_walls};
 
 /// The instances of one sheet under the frame of another.
 #[derive(Debug, Clone, Default)]
@@ -33,12 +30,12 @@ pub(super) fn moved<'a>(sheet: &Sheet<'a>, to: Option<&Face<'_>>) -> Moved<'a> {
     if from.has_frame_of(to) {
         return Moved { instances: sheet.instances.clone(), ..Moved::default() };
     }
-    let mut moved = Moved::default();
+    let (mut moved, mut frame) = (Moved::default(), Frame::new(to));
     for (key, instance) in &sheet.instances {
-        let is_free = |key: &RecurrenceId| !moved.instances.contains_key(key);
         let kept = key_in(&to.fields.start, key);
-        let place = [Some(kept), shifted(&from.fields.start, &to.fields.start, key)];
-        let place = place.into_iter().flatten().find(|key| is_free(key) && occurs(to, key));
+        let places = [Some(kept), shifted(&from.fields.start, &to.fields.start, key)];
+        let mut places = places.into_iter().flatten();
+        let place = places.find(|key| !moved.instances.contains_key(key) && frame.has(key));
         match place {
             Some(key) => {
                 moved.instances.insert(key, instance.clone());
@@ -68,30 +65,41 @@ fn shifted(from: &When, to: &When, key: &RecurrenceId) -> Option<RecurrenceId> {
 /// Whether a series has an instance that originally starts then, excluded or not. A rule that cannot be searched at
 /// little cost is taken to have it.
 pub fn has_instance(master: &Master, key: &RecurrenceId) -> bool {
-    occurs(&Face { fields: &master.fields, master: Some(master) }, key)
+    Frame::new(&Face { fields: &master.fields, master: Some(master) }).has(key)
 }
 
-/// Whether the frame has an instance of that key. A rule that cannot be searched within the budget is taken to
-/// have it: then the override stays where it is.
-pub(super) fn occurs(face: &Face<'_>, key: &RecurrenceId) -> bool {
-    let Some(master) = face.master else {
-        return recurrence::expand::id_of(&face.fields.start) == *key;
-    };
-    let bare = Master {
-        fields: Fields::new(face.fields.start.clone(), face.fields.end.clone()),
-        rules: master.rules.clone(),
-        additions: master.additions.clone(),
-        exclusions: BTreeSet::new(),
-    };
-    let body = Body::Series(Series { master: Some(bare), overrides: BTreeMap::new() });
-    let event = Event { uid: Uid::from(""), body };
-    let start = start_at(&face.fields.start, key);
-    let (instant, _) = recurrence::zone::instant_of(&start, Tz::UTC);
-    let window = instant..instant + TimeDelta::seconds(1);
-    let expansion = recurrence::expand(&event, window, Tz::UTC, &SEARCH);
-    let mut found = expansion.instances.iter().filter_map(|instance| instance.recurrence_id);
-    !expansion.is_complete || found.any(|found| key_in(&face.fields.start, &found) == *key)
+/// Looks for instances that a frame has by itself, exclusions and overrides aside. All looks share a budget; what cannot
+/// be found out within it is taken to be there: then an override stays where it is.
+pub(super) struct Frame<'a> {
+    face: Face<'a>,
+    additions: BTreeSet<RecurrenceId>,
+    steps: u64,
 }
 
-/// What one look for an instance may cost: some 10 ms.
-const SEARCH: Budget = Budget { steps: 200_000, instances: 100 };
+impl<'a> Frame<'a> {
+    pub(super) fn new(face: &Face<'a>) -> Self {
+        Self { face: *face, additions: face.additions().into_keys().collect(), steps: SEARCH_STEPS }
+    }
+
+    /// Whether there is an instance of that key.
+    pub(super) fn has(&mut self, key: &RecurrenceId) -> bool {
+        let start = &self.face.fields.start;
+        let Some(master) = self.face.master else { return id_of(start) == *key };
+        if self.additions.contains(key) || self.steps == 0 {
+            return true;
+        }
+        let wall = start_at(start, key).wall();
+        let (walls, is_complete) = master_walls(master, wall..=wall, &mut self.steps, MOST_WALLS);
+        if !is_complete {
+            // what is left would not do for the next one either
+            self.steps = 0;
+            return true;
+        }
+        walls.into_iter().any(|wall| key_in(start, &id_of(&start.with_wall(wall))) == *key)
+    }
+}
+
+/// What the looks of one frame may cost: some 10 ms.
+const SEARCH_STEPS: u64 = 200_000;
+/// Instances at one wall time: one a rule.
+const MOST_WALLS: usize = 100;

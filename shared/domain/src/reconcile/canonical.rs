@@ -84,8 +84,7 @@ pub(super) fn write_departure(atom: &Atom, fields: &Fields, invited: &[&Attendee
     sink.push(mark(atom));
     if let Atom::Guest(address) | Atom::Answer(address) = atom {
         write_text(Some(address), sink);
-        let place = invited.binary_search_by(|guest| address_of(guest).as_ref().cmp(address.as_str()));
-        match (place.ok().and_then(|place| invited.get(place)), atom) {
+        match (of_address(invited, address), atom) {
             (Some(guest), Atom::Guest(_)) => write_guest(guest, sink),
             (Some(guest), _) => write_answer(guest, sink),
             (None, _) => {}
@@ -251,6 +250,12 @@ pub(super) fn guests(fields: &Fields) -> Vec<&Attendee> {
     guests.sort_by(|one, other| address_of(one).cmp(&address_of(other)));
     guests.dedup_by(|later, earlier| address_of(later) == address_of(earlier));
     guests
+}
+
+/// The one of that address among [`guests`].
+pub(super) fn of_address<'a>(guests: &[&'a Attendee], address: &str) -> Option<&'a Attendee> {
+    let place = guests.binary_search_by(|guest| address_of(guest).as_ref().cmp(address));
+    place.ok().and_then(|place| guests.get(place).copied())
 }
 
 /// The guest of an address in canonical form.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::anchor::moved;
 use super::atoms::value;
-use super::canonical::is_same;
+use super::canonical::{self, guests, is_same, of_address};
 use super::point::Recurs;
 use super::sheet::{Face, Instance, Sheet, differing};
 use crate::model::{Event, Fields, Master, RecurrenceId};
@@ -225,10 +225,29 @@ fn instance_differences<'a>(
         let (before, after) = (Says::takes_place(before), Says::takes_place(after));
         differences.push(Difference { instance, atom: Atom::Existence, before, after });
     }
+    let invited = |instance: Option<&Instance<'a>>| match instance {
+        Some(Instance::Changed { fields, .. }) => guests(fields),
+        _ => Vec::new(),
+    };
+    let (guests_before, guests_after) = (invited(before), invited(after));
     for atom in departures(before).union(&departures(after)) {
         let (old, new) = (own(before, atom), own(after, atom));
         let is_unchanged = match (old, new) {
-            (Some(old), Some(new)) => is_same(atom, old, new, Recurs::No),
+            (Some(old), Some(new)) => {
+                let guest =
+                    |address| (of_address(&guests_before, address), of_address(&guests_after, address));
+                match atom {
+                    Atom::Guest(address) => {
+                        let (one, other) = guest(address);
+                        canonical::is_same_guest(one, other)
+                    }
+                    Atom::Answer(address) => {
+                        let (one, other) = guest(address);
+                        canonical::is_same_answer(one, other)
+                    }
+                    _ => is_same(atom, old, new, Recurs::No),
+                }
+            }
             (old, new) => old.is_none() && new.is_none(),
         };
         if !is_unchanged {

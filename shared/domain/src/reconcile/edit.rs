@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::anchor::{moved, occurs};
+use super::anchor::{Frame, moved};
 use super::atoms;
 use super::point::key_in;
 use super::sheet::{Face, Instance, Sheet};
@@ -84,7 +84,7 @@ pub fn instance(event: &Event, key: &RecurrenceId) -> Option<(RecurrenceId, Fiel
         Some(Instance::Changed { fields, .. }) => Some((key, (*fields).clone())),
         Some(Instance::Cancelled) => None,
         None => {
-            let inherited = sheet.inherited(&key).filter(|_| occurs(face, &key))?;
+            let inherited = sheet.inherited(&key).filter(|_| Frame::new(face).has(&key))?;
             Some((key, inherited.to_fields()))
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
-use super::anchor::occurs;
+use super::anchor::Frame;
 use super::canonical::{self, FIXED, address_of, guests, is_same};
 use super::diff::Atom;
 use super::point::{Recurs, instant_of, key_in, seconds_between, start_at, write_key, write_when};
@@ -115,13 +115,16 @@ impl<'a> Sheet<'a> {
         let face = series.master.as_ref().map(|master| Face { fields: &master.fields, master: Some(master) });
         let key_of = |key: &RecurrenceId| face.map_or(*key, |face| key_in(&face.fields.start, key));
         let mut instances = BTreeMap::new();
+        let mut frame = None;
         for key in face.iter().filter_map(|face| face.master).flat_map(|master| &master.exclusions) {
             instances.insert(key_of(key), Instance::Cancelled);
         }
         for (key, over) in &series.overrides {
             let key = key_of(key);
             // An override that takes place outdoes an exclusion of the same instance.
-            if let Some(instance) = laid_out(face.as_ref(), &key, over, instances.contains_key(&key)) {
+            if let Some(instance) =
+                laid_out(face.as_ref(), &mut frame, &key, over, instances.contains_key(&key))
+            {
                 instances.insert(key, instance);
             }
         }
@@ -168,6 +171,7 @@ impl<'a> Sheet<'a> {
 /// rule does not have, or which is excluded, departs by being there.
 fn laid_out<'a>(
     face: Option<&Face<'a>>,
+    frame: &mut Option<Frame<'a>>,
     key: &RecurrenceId,
     over: &'a Override,
     is_excluded: bool,
@@ -183,7 +187,7 @@ fn laid_out<'a>(
         return Some(Instance::Cancelled);
     }
     let mut departs = Inherited::of(face.fields, key).departures(fields);
-    if departs.is_empty() && (is_excluded || !occurs(face, key)) {
+    if departs.is_empty() && (is_excluded || !frame.get_or_insert_with(|| Frame::new(face)).has(key)) {
         departs.insert(Atom::Existence);
     }
     (!departs.is_empty()).then_some(Instance::Changed { fields, departs })

@@ -4,7 +4,8 @@
 //! events; what is in effect is the observance with the latest onset. Years before the first onset have the
 //! offset that the first observance says was there before.
 
-use std::ops::ControlFlow;
+use std::iter;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 
@@ -16,8 +17,11 @@ use crate::model::{CustomZone, Observance};
 /// Years evaluated on each side of the moment asked for.
 const MARGIN_YEARS: i32 = 6;
 
-/// Steps that one observance may cost per evaluation; a yearly rule needs some 50 a year.
-const STEPS: u64 = 20_000;
+/// Steps that one evaluation may cost; a yearly rule needs some 50 a year.
+const STEPS: u64 = 5_000;
+
+/// Transitions that one evaluation may find; no clock is changed more than some times a year.
+const MOST_TRANSITIONS: usize = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Transition {
@@ -50,9 +54,10 @@ impl<'z> CustomClock<'z> {
         let year = moment.year();
         self.from = edge(year - MARGIN_YEARS).unwrap_or(NaiveDateTime::MIN);
         self.to = edge(year + MARGIN_YEARS).unwrap_or(NaiveDateTime::MAX);
-        let mut transitions = Vec::new();
-        for observance in &self.zone.observances {
-            onsets(observance, self.from, self.to, &mut transitions);
+        let (mut transitions, mut steps) = (Vec::new(), STEPS);
+        // the latest first: where there are too many, they are the ones that count
+        for observance in self.zone.observances.iter().rev() {
+            onsets(observance, self.from..=self.to, &mut steps, &mut transitions);
         }
         transitions.sort_unstable();
         transitions.dedup();
@@ -114,16 +119,18 @@ impl<'z> CustomClock<'z> {
 }
 
 /// The transitions of one observance in a range, and its latest one before the range.
-fn onsets(observance: &Observance, from: NaiveDateTime, to: NaiveDateTime, out: &mut Vec<Transition>) {
+fn onsets(
+    observance: &Observance,
+    range: RangeInclusive<NaiveDateTime>,
+    steps: &mut u64,
+    out: &mut Vec<Transition>,
+) {
+    let (from, to) = range.into_inner();
     let before = Duration::seconds(i64::from(observance.offset_before_seconds));
     let offset_seconds = observance.offset_after_seconds;
-    let mut push = |wall: NaiveDateTime| {
-        if let Some(at) = wall.checked_sub_signed(before) {
-            out.push(Transition { at, offset_seconds });
-        }
-    };
-    push(observance.onset);
-    observance.onsets.iter().copied().for_each(&mut push);
+    let listed = iter::once(&observance.onset).chain(&observance.onsets);
+    let listed = listed.filter_map(|wall| wall.checked_sub_signed(before));
+    out.extend(listed.map(|at| Transition { at, offset_seconds }));
     let Some(rule) = observance.rule.as_ref().and_then(|rule| rule.0.parse::<Recurrence>().ok()) else {
         return;
     };
@@ -135,10 +142,13 @@ fn onsets(observance: &Observance, from: NaiveDateTime, to: NaiveDateTime, out: 
     };
     // a rule that ended before the range still says what is in effect now
     let from = from.min(end.checked_sub_signed(Duration::days(800)).unwrap_or(from));
-    let mut steps = STEPS;
-    Walk::new(&rule, observance.onset, from, to.min(end), &mut steps).run(&mut |wall| {
-        push(wall);
-        ControlFlow::Continue(())
+    let mut left = MOST_TRANSITIONS.saturating_sub(out.len());
+    Walk::new(&rule, observance.onset, from, to.min(end), steps).run(&mut |wall| {
+        if let Some(at) = wall.checked_sub_signed(before) {
+            out.push(Transition { at, offset_seconds });
+        }
+        left = left.saturating_sub(1);
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
 

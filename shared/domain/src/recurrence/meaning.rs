@@ -16,8 +16,8 @@ pub(crate) fn meaning(rule: &Rule, start: &When) -> String {
         return rule.0.clone();
     }
     imply(&mut read, start);
-    if read.interval == 1 && read.by_week_number.is_empty() {
-        // Where a week begins matters to every second week only.
+    if read.interval == 1 && read.by_week_number.is_empty() && read.by_position.is_empty() {
+        // Where a week begins matters to every second week, and to whoever counts weeks or within them.
         read.week_start = Weekday::Mon;
     }
     read.until = read.until.map(|until| last_day(until, start));
@@ -73,6 +73,7 @@ mod tests {
         for (one, other) in [
             ("FREQ=WEEKLY", "FREQ=WEEKLY;BYDAY=TU"),
             ("FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO", "FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO;WKST=SU"),
+            ("FREQ=WEEKLY;BYDAY=SU,MO;BYSETPOS=1", "FREQ=WEEKLY;BYDAY=SU,MO;BYSETPOS=1;WKST=SU"),
             ("FREQ=MONTHLY", "FREQ=MONTHLY;BYDAY=3MO"),
             ("FREQ=HOURLY;UNTIL=20260401T080000Z", "FREQ=HOURLY;UNTIL=20260401T090000Z"),
             ("nonsense", "FREQ=DAILY"),

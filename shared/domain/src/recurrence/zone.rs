@@ -53,6 +53,10 @@ pub fn resolve(name: &str) -> Option<Zone> {
 /// calendar's own zone is not consulted: whoever falls back on it says so.
 pub fn resolve_in(tzid: &str, embedded: impl FnOnce(&str) -> Option<EmbeddedZone>) -> Option<Zone> {
     let name = tzid.trim().trim_matches('"').trim();
+    if name.contains(char::is_control) {
+        // it could not be written again
+        return None;
+    }
     let here = LazyCell::new(|| embedded(name));
     let rules = || here.as_ref().and_then(|zone| zone.rules.clone()).map(Zone::Custom);
     if name.len() > LONGEST_NAME_BYTES {
@@ -277,5 +281,6 @@ mod tests {
 
         assert_eq!(zone.observances[0].offset_after_seconds, 19_800);
         assert_eq!(resolve("UTC+99"), None);
+        assert_eq!(resolve("UTC\n+05:30"), None, "it would end the line that it is written in");
     }
 }

@@ -119,7 +119,9 @@ impl Lister<'_> {
         let sent =
             self.exchange.multistatus(LIST, request, self.exchange.listing(), Crossing::Refuse).await?;
         let mut intake = Intake::new(self, Listing::Full);
-        intake.all(sent.map_err(|refusal| refusal.error)?).await?;
+        if intake.all(sent.map_err(|refusal| refusal.error)?).await?.is_cut {
+            return Err(DriverError::new(LIST.operation, FailureClass::Transient, Problem::Truncated));
+        }
         Ok(ChangePage {
             listing: Listing::Full,
             requested_at,

@@ -161,11 +161,16 @@ pub(super) fn object(
     }
     match reason {
         Some(reason) => unreadable(provider_id, revision, reason, Some(text)),
-        None if holds(&text, "BEGIN:VEVENT") => {
-            unreadable(provider_id, revision, "its event could not be found".to_owned(), Some(text))
-        }
         // A task or a journal entry: for us there is nothing at this address.
-        None => RemoteChange::Removed { provider_id },
+        None if OTHERS.iter().any(|other| holds(&text, other)) && !holds(&text, "BEGIN:VEVENT") => {
+            RemoteChange::Removed { provider_id }
+        }
+        None => unreadable(
+            provider_id,
+            revision,
+            "there is no event in its calendar object".to_owned(),
+            Some(text),
+        ),
     }
 }
 
@@ -178,6 +183,10 @@ pub(super) fn unreadable(
 ) -> RemoteChange {
     RemoteChange::Unreadable { provider_id, revision, reason, raw }
 }
+
+/// What a calendar object holds instead of an event.
+const OTHERS: [&str; 5] =
+    ["BEGIN:VTODO", "BEGIN:VJOURNAL", "BEGIN:VFREEBUSY", "BEGIN:VAVAILABILITY", "BEGIN:VPOLL"];
 
 fn holds(text: &str, wanted: &str) -> bool {
     text.as_bytes().windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted.as_bytes()))
@@ -279,5 +288,10 @@ mod tests {
         assert!(matches!(task, RemoteChange::Removed { .. }), "{task:?}");
         assert!(matches!(broken, RemoteChange::Unreadable { raw: Some(_), .. }), "{broken:?}");
         assert!(matches!(of("hello"), RemoteChange::Unreadable { .. }));
+        let empty = of("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n");
+        assert!(
+            matches!(empty, RemoteChange::Unreadable { .. }),
+            "an empty answer is no deletion: {empty:?}"
+        );
     }
 }

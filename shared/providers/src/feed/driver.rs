@@ -36,6 +36,7 @@ const FETCH: Attempt = Attempt { operation: "fetch the feed", action: "read this
 #[derive(Debug)]
 pub struct FeedDriver {
     session: Session,
+    has_credentials: bool,
     clock: Arc<dyn Clock>,
     /// As the account has it; may be `webcal`.
     id: Url,
@@ -74,7 +75,23 @@ impl FeedDriver {
             surroundings.rng.clone(),
         );
         let session = Session::new(surroundings.client.clone(), &url, authenticator).metered(meter);
-        Self { session, clock: surroundings.clock.clone(), id, url, interval: Mutex::new(None) }
+        Self {
+            session,
+            has_credentials: kind != Authentication::None,
+            clock: surroundings.clock.clone(),
+            id,
+            url,
+            interval: Mutex::new(None),
+        }
+    }
+
+    /// Where the feed is for good, as the account has it from now on; `None` where its credentials may not go: then the old
+    /// place is asked, which sends us there without them.
+    fn place(&self, moved: Url) -> Option<Url> {
+        if !self.has_credentials {
+            return Some(moved);
+        }
+        self.session.trusts(&moved).then(|| request::signed_like(&self.id, moved)).flatten()
     }
 
     fn allowance(&self) -> Allowance {
@@ -193,7 +210,7 @@ impl Driver for FeedDriver {
 
     async fn probe(&self) -> Result<ProbeReport, DriverError> {
         let (document, cursor, moved) = self.document().await?;
-        let url = moved.unwrap_or_else(|| self.id.clone());
+        let url = moved.and_then(|moved| self.place(moved)).unwrap_or_else(|| self.id.clone());
         let has_validator = cursor.etag.is_some() || cursor.modified.is_some();
         let (verdict, conditional) = if has_validator {
             (Verdict::Yes, "An unchanged feed is not sent again.")
@@ -250,8 +267,9 @@ impl Driver for FeedDriver {
             (Fetched::Same, None) => Err(gone()),
             (Fetched::Document(document, mut cursor), last) => {
                 let last = last.map(|(_, cursor)| cursor);
+                let time_zone = document.time_zone.clone();
                 let changes = normalise::changes(*document, last.as_ref().or(memory.as_ref()), &mut cursor);
-                cursor.content = normalise::content_of(&changes);
+                cursor.content = normalise::content_of(&changes, time_zone.as_deref());
                 let next = cursor.to_token();
                 // Only stamps were renewed.
                 if last.is_some_and(|last| last.content == cursor.content && last.naming == cursor.naming) {

@@ -20,8 +20,10 @@ const LONGEST_UID: usize = 512;
 struct Entry {
     item: Item,
     uid: String,
-    /// Hash of the text without `UID` and the stamps that publishers renew with every answer.
+    /// Hash of its events without `UID` and the stamps that publishers renew with every answer.
     content: [u8; 32],
+    /// The same with the zones that its times are written in.
+    revision: [u8; 32],
     /// Its wall-clock start, for the order among equals.
     start: String,
 }
@@ -53,9 +55,11 @@ pub(super) fn changes(
     changes
 }
 
-/// Whether all that two documents hold is the same; for feeds without validators that renew their stamps.
-pub(super) fn content_of(changes: &[RemoteChange]) -> String {
+/// Whether all that two documents hold is the same, read in the same zone; for feeds without validators that renew their
+/// stamps.
+pub(super) fn content_of(changes: &[RemoteChange], time_zone: Option<&str>) -> String {
     let mut hash = Sha256::new();
+    hash.update(time_zone.unwrap_or_default());
     let mut parts: HashMap<&str, &str> = HashMap::new();
     for change in changes {
         let revision = match change {
@@ -90,13 +94,13 @@ impl Entry {
                 (uid.unwrap_or_default(), raw, String::new())
             }
         };
-        let content = content(raw);
+        let (content, revision) = content(raw);
         let uid = match uid.len() {
             0 => by_content(&content),
             1..=LONGEST_UID => uid,
             _ => by_content(&Sha256::digest(uid.as_bytes()).into()),
         };
-        Self { item, uid, content, start }
+        Self { item, uid, content, revision, start }
     }
 
     fn name(&self, naming: Naming) -> String {
@@ -107,7 +111,7 @@ impl Entry {
     }
 
     fn into_change(self, provider_id: ProviderId) -> RemoteChange {
-        let revision = Some(Revision(hex::encode(self.content)));
+        let revision = Some(Revision(hex::encode(self.revision)));
         match self.item {
             Item::Read(object) => RemoteChange::Upsert(Box::new(RemoteEvent {
                 parts: Parts::Whole,
@@ -141,25 +145,32 @@ fn short(hash: &[u8]) -> u32 {
     hash.iter().take(4).fold(0, |short, byte| short << 8 | u32::from(*byte))
 }
 
-/// The lines that say something, whatever their line ends. Folded lines stay with the line they belong to.
-fn content(raw: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let (mut is_event, mut is_left_out) = (false, false);
-    for line in raw.lines() {
+/// The lines of the events that say something, whatever their line ends, and the same with those of the zones. Folded lines
+/// stay with the line they belong to.
+fn content(raw: &str) -> ([u8; 32], [u8; 32]) {
+    const STAMPS: [&str; 4] = ["UID", "DTSTAMP", "LAST-MODIFIED", "CREATED"];
+    let (mut events, mut zones) = (Sha256::new(), Sha256::new());
+    let (mut is_event, mut is_zone, mut is_left_out) = (false, false, false);
+    for line in raw.split(['\r', '\n']).map(str::trim_end).filter(|line| !line.is_empty()) {
         if !line.starts_with([' ', '\t']) {
-            let name = line.split([':', ';']).next().unwrap_or_default();
-            is_event |= line.eq_ignore_ascii_case("BEGIN:VEVENT");
-            is_left_out = !is_event
-                || ["UID", "DTSTAMP", "LAST-MODIFIED", "CREATED"]
-                    .iter()
-                    .any(|stamp| name.eq_ignore_ascii_case(stamp));
+            let (name, value) = line.split_once([':', ';']).unwrap_or((line, ""));
+            let is = |mark: &str, component: &str| {
+                name.trim().eq_ignore_ascii_case(mark) && value.trim().eq_ignore_ascii_case(component)
+            };
+            is_event |= is("BEGIN", "VEVENT");
+            is_zone = (is_zone || is("BEGIN", "VTIMEZONE")) && !is("END", "VTIMEZONE");
+            is_left_out = STAMPS.iter().any(|stamp| name.trim().eq_ignore_ascii_case(stamp));
         }
-        if !is_left_out {
-            hash.update(line.trim_end().as_bytes());
-            hash.update(b"\n");
-        }
+        let hash = match (is_left_out, is_event, is_zone) {
+            (false, true, _) => &mut events,
+            (false, false, true) => &mut zones,
+            _ => continue,
+        };
+        hash.update(line);
+        hash.update(b"\n");
     }
-    hash.finalize().into()
+    let revision = zones.chain_update(events.clone().finalize());
+    (events.finalize().into(), revision.finalize().into())
 }
 
 #[cfg(test)]
@@ -199,6 +210,32 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_and_a_changed_zone_are_seen_whatever_the_line_ends() {
+        let revision = |text: &str| {
+            let document = ics::read(text, None, &Limits::default()).unwrap();
+            let changes = changes(document, None, &mut FeedCursor::default());
+            let [RemoteChange::Upsert(event)] = changes.as_slice() else { panic!("{changes:?}") };
+            event.revision.clone().unwrap()
+        };
+        let text = |offset: &str, stamp: &str, title: &str| {
+            format!(
+                "BEGIN:VCALENDAR\nBEGIN:VTIMEZONE\nTZID:Ours\nBEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:{offset}\n\
+                 TZOFFSETTO:{offset}\nEND:STANDARD\nEND:VTIMEZONE\nBEGIN:VEVENT\nUID:1\nDTSTAMP:{stamp}\n\
+                 DTSTART;TZID=Ours:20260101T090000\nSUMMARY:{title}\nEND:VEVENT\nEND:VCALENDAR\n"
+            )
+        };
+        let stamps = ["20260101T000000Z", "20260102T000000Z"];
+
+        for end in ["\n", "\r\n", "\r\r\n", "\r", " \n"] {
+            let of = |offset, stamp, title| revision(&text(offset, stamp, title).replace('\n', end));
+            let first = of("+0100", stamps[0], "Tea");
+            assert_eq!(first, of("+0100", stamps[1], "Tea"), "{end:?}: a stamp");
+            assert_ne!(first, of("+0100", stamps[0], "Coffee"), "{end:?}: a title");
+            assert_ne!(first, of("+0200", stamps[0], "Tea"), "{end:?}: an offset");
+        }
+    }
+
+    #[test]
     fn items_are_known_by_uid() {
         let mut cursor = FeedCursor::default();
 
@@ -229,6 +266,7 @@ mod tests {
 
         assert!(ids(&named).iter().all(|id| id.starts_with("sha256:")), "{named:?}");
         assert_eq!(ids(&named), ids(&again));
-        assert_eq!(content_of(&named), content_of(&again));
+        assert_eq!(content_of(&named, None), content_of(&again, None));
+        assert_ne!(content_of(&named, None), content_of(&again, Some("Europe/Paris")));
     }
 }

@@ -43,6 +43,13 @@ pub(super) fn fetchable(url: &Url) -> Url {
     }
 }
 
+/// An address with the user name and password of another.
+pub(super) fn signed_like(signed: &Url, mut url: Url) -> Option<Url> {
+    url.set_username(signed.username()).ok()?;
+    url.set_password(signed.password()).ok()?;
+    Some(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +61,17 @@ mod tests {
         assert_eq!(of("webcal://www.example.com/a.ics?k=1"), "https://www.example.com/a.ics?k=1");
         assert_eq!(of("webcals://www.example.com:8443/a.ics"), "https://www.example.com:8443/a.ics");
         assert_eq!(of("http://www.example.com/a.ics"), "http://www.example.com/a.ics");
+    }
+
+    #[test]
+    fn a_feed_that_has_moved_keeps_its_password() {
+        let url = |text: &str| Url::parse(text).unwrap();
+
+        let moved = signed_like(
+            &url("https://ada%40x:p%3Aw@www.example.com/f"),
+            url("https://www.example.com/f.ics"),
+        );
+
+        assert_eq!(moved, Some(url("https://ada%40x:p%3Aw@www.example.com/f.ics")));
     }
 }

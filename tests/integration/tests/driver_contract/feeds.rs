@@ -3,7 +3,7 @@
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::Listing;
 use calfleet_providers::driver::Problem;
-use calfleet_sandbox::{FeedSpec, FeedState, Sandbox, UidHabit};
+use calfleet_sandbox::{Fault, FaultRule, FeedSpec, FeedState, Sandbox, UidHabit};
 
 use super::mirror::Mirror;
 use super::{connect, feed, registry, sandbox, settings};
@@ -151,4 +151,24 @@ async fn a_password_in_the_address_is_used_and_not_shown() {
 
     assert_eq!(refused.class, FailureClass::Auth);
     assert!(opened.is_ok());
+}
+
+#[tokio::test]
+async fn a_feed_that_has_moved_for_good_takes_its_password_along_and_not_to_strangers() {
+    let (ours, strangers) = (sandbox().await, sandbox().await);
+    let credentials = Some(("ada".to_owned(), "s3cret".to_owned()));
+    let url = publish(&ours, FeedSpec { credentials, ..FeedSpec::default() }, 3);
+    let elsewhere = publish(&strangers, FeedSpec::default(), 3);
+    let registry = registry(settings(&[ours.address().port(), strangers.address().port()]));
+    let signed = url.replace("http://", "http://ada:s3cret@");
+    let moved_to = |location: String| FaultRule::next(Fault::Redirect { code: 301, location }).times(1);
+
+    ours.inject(moved_to(format!("{url}?moved")));
+    let (moved, driver) = connect(&registry, feed(&signed)).await.unwrap();
+    assert_eq!(moved.url.as_str(), format!("{signed}?moved"));
+    driver.list_calendars().await.unwrap();
+
+    ours.inject(moved_to(elsewhere));
+    let (stays, _) = connect(&registry, feed(&signed)).await.unwrap();
+    assert_eq!(stays.url.as_str(), signed, "nobody else is told the password");
 }

@@ -161,7 +161,8 @@ async fn a_feed_that_has_moved_for_good_takes_its_password_along_and_not_to_stra
     let elsewhere = publish(&strangers, FeedSpec::default(), 3);
     let registry = registry(settings(&[ours.address().port(), strangers.address().port()]));
     let signed = url.replace("http://", "http://ada:s3cret@");
-    let moved_to = |location: String| FaultRule::next(Fault::Redirect { code: 301, location }).times(1);
+    // who is not signed in yet is sent on as well
+    let moved_to = |location: String| FaultRule::next(Fault::Redirect { code: 301, location }).times(2);
 
     ours.inject(moved_to(format!("{url}?moved")));
     let (moved, driver) = connect(&registry, feed(&signed)).await.unwrap();

@@ -83,7 +83,7 @@ impl Service {
         Ok(row.is_none_or(|row| row.is_served(ticket)))
     }
 
-    /// Stops a connection's jobs until it is resumed; what runs is ended. Whether that was a change.
+    /// Stops syncing and pushing until it is resumed; what runs is ended. Whether that was a change.
     ///
     /// # Errors
     /// When there is no such connection, it does not sync at present, or our database fails.
@@ -98,7 +98,7 @@ impl Service {
         may_be_paused(connection.state)?;
         let changed = connections::set_state(&tx, id, ConnectionState::Paused, self.now()).await?;
         self.audit(&tx, actor, "connection.pause", id.0, None).await?;
-        work::pause(&tx, &keys(id), self.now()).await?;
+        work::pause(&tx, &resting(id), self.now()).await?;
         let watched = watches::of_connection(&tx, id).await?;
         let watched = watched.into_iter().map(|watch| watch.calendar_id).collect();
         self.ask_watches(&tx, organization, id, watched).await?;
@@ -123,7 +123,7 @@ impl Service {
         let changed = connections::set_state(&tx, id, ConnectionState::Active, self.now()).await?;
         calendar_sync::ask(&tx, Target::Connection(id), Thoroughness::Changes, self.now()).await?;
         self.audit(&tx, actor, "connection.resume", id.0, None).await?;
-        work::resume(&tx, &keys(id), self.now()).await?;
+        work::resume(&tx, &resting(id), self.now()).await?;
         self.ask_sync(&tx, organization, id).await?;
         if connection.can_be_watched() {
             let neglected = watches::neglected(&tx, id).await?;
@@ -177,7 +177,8 @@ fn may_be_paused(state: ConnectionState) -> Result<(), ControlError> {
     }
 }
 
-/// The rows of `work` that belong to a connection.
-pub(crate) fn keys(id: ConnectionId) -> Vec<WorkKey> {
-    [Kind::Sync, Kind::Push, Kind::Refresh].map(|kind| WorkKey { kind, target: id.0 }).to_vec()
+/// The rows of `work` that rest while a connection is paused. Its tokens are renewed all the same: a grant that is idle for
+/// too long dies, and what a refresh under way is given is good once.
+fn resting(id: ConnectionId) -> Vec<WorkKey> {
+    [Kind::Sync, Kind::Push].map(|kind| WorkKey { kind, target: id.0 }).to_vec()
 }

@@ -248,15 +248,14 @@ impl Tokens {
         }
     }
 
-    /// The provider's API refused the access token: it is not used again.
+    /// The provider's API refused the access token that was opened at `opened_at`: it is not used again. One that took its
+    /// place since is.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn distrust(&self, connection: &Connection) -> Result<(), TokenError> {
+    pub async fn distrust(&self, connection: &Connection, opened_at: Timestamp) -> Result<(), TokenError> {
         let tx = self.begin(connection.organization_id).await?;
-        if let Some(held) = grants::load(&tx, connection.id).await? {
-            grants::distrust(&tx, connection.id, held.refreshed_at).await?;
-        }
+        grants::distrust(&tx, connection.id, opened_at).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -77,21 +77,17 @@ pub async fn load(tx: &Tx, connection: ConnectionId) -> Result<Option<Grant>, St
     }))
 }
 
-/// Notes that the provider refused the access token that was given out at `refreshed_at`: the next use refreshes.
-/// A token that was given out since is left alone.
+/// Notes that the provider refused the access token that was in use since `opened_at`: the next use refreshes. A token
+/// that was given out later is left alone.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn distrust(
-    tx: &Tx,
-    connection: ConnectionId,
-    refreshed_at: Timestamp,
-) -> Result<bool, StoreError> {
+pub async fn distrust(tx: &Tx, connection: ConnectionId, opened_at: Timestamp) -> Result<bool, StoreError> {
     const OPERATION: &str = "distrust a token";
     let organization = tx.organization(OPERATION)?;
     let sql = "UPDATE grants SET access_expires_at = 0
-         WHERE organization_id = $1 AND connection_id = $2 AND refreshed_at = $3";
-    Ok(tx.execute(OPERATION, sql, values![organization, connection, refreshed_at]).await? > 0)
+         WHERE organization_id = $1 AND connection_id = $2 AND refreshed_at <= $3";
+    Ok(tx.execute(OPERATION, sql, values![organization, connection, opened_at]).await? > 0)
 }
 
 /// Keeps the provider's refusal that ended the grant.

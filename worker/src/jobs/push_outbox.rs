@@ -46,7 +46,9 @@ impl Handler for PushOutbox {
             Ok(connection) => connection,
             Err(finish) => return Ok(finish),
         };
-        let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
+        let opened = account::open(&self.tokens, &self.drivers, claim, &connection).await?;
+        let opened_at = self.clock.now();
+        let (report, requests) = match opened {
             Opened::Ready(driver) => {
                 let report = self.push((claim, id), &connection, driver.as_ref()).await?;
                 (report, driver.requests_sent())
@@ -60,7 +62,7 @@ impl Handler for PushOutbox {
             }
         };
         if report.has_refused_token {
-            self.distrust(&connection).await?;
+            self.distrust(&connection, opened_at).await?;
         }
         self.record((claim, id), &connection, &report, started_at, requests).await?;
         let now = self.clock.now();
@@ -94,8 +96,8 @@ impl PushOutbox {
         Box::pin(push::connection(run)).await
     }
 
-    async fn distrust(&self, connection: &Connection) -> Result<(), StoreError> {
-        match self.tokens.distrust(connection).await {
+    async fn distrust(&self, connection: &Connection, opened_at: Timestamp) -> Result<(), StoreError> {
+        match self.tokens.distrust(connection, opened_at).await {
             Ok(()) | Err(TokenError::Vault(_)) => Ok(()),
             Err(TokenError::Store(error)) => Err(error),
         }

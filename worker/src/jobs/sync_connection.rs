@@ -46,11 +46,13 @@ impl Handler for SyncConnection {
             Ok(connection) => connection,
             Err(finish) => return Ok(finish),
         };
-        let (report, requests) = match account::open(&self.tokens, &self.drivers, claim, &connection).await? {
+        let opened = account::open(&self.tokens, &self.drivers, claim, &connection).await?;
+        let opened_at = self.clock.now();
+        let (report, requests) = match opened {
             Opened::Ready(driver) => {
                 let report = self.sync((claim, id), &connection, &driver).await?;
                 if report.has_refused_token {
-                    self.distrust(&connection).await?;
+                    self.distrust(&connection, opened_at).await?;
                 }
                 (report, driver.requests_sent())
             }
@@ -84,8 +86,8 @@ impl SyncConnection {
     }
 
     /// The API refused the access token: the next run, in a moment, refreshes it first.
-    async fn distrust(&self, connection: &Connection) -> Result<(), StoreError> {
-        match self.tokens.distrust(connection).await {
+    async fn distrust(&self, connection: &Connection, opened_at: Timestamp) -> Result<(), StoreError> {
+        match self.tokens.distrust(connection, opened_at).await {
             Ok(()) | Err(TokenError::Vault(_)) => Ok(()),
             Err(TokenError::Store(error)) => Err(error),
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use calfleet_domain::job::WorkState;
+use calfleet_domain::job::{Kind, WorkKey, WorkState};
 use calfleet_domain::model::ConnectionState;
 use calfleet_sandbox::{Fault, FaultRule};
+use calfleet_service::Actor;
 use calfleet_service::tokens::Access;
+use calfleet_store::{Scope, work};
 
 use super::fleet::{ADA, Fleet};
 use crate::databases::{TestStore, on_both_databases};
@@ -15,6 +17,8 @@ on_both_databases![
     an_authorization_that_was_taken_back_is_known_by_the_providers_word_and_comes_back_whole,
     a_provider_in_trouble_is_never_called_a_credential_problem,
     a_token_that_the_api_refuses_is_refreshed_once_and_the_sync_goes_on,
+    a_refusal_of_the_token_before_says_nothing_of_the_one_that_took_its_place,
+    a_paused_connection_keeps_its_tokens_fresh,
 ];
 
 fn refreshes(fleet: &Fleet<'_>) -> usize {
@@ -108,5 +112,41 @@ async fn a_token_that_the_api_refuses_is_refreshed_once_and_the_sync_goes_on(dat
 
     let connection = fleet.connection(id).await;
     assert_eq!((connection.state, connection.last_problem), (ConnectionState::Active, None));
+    assert_eq!(refreshes(&fleet), 1);
+}
+
+async fn a_refusal_of_the_token_before_says_nothing_of_the_one_that_took_its_place(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    let connection = fleet.connection(id).await;
+    let tokens = fleet.service.tokens();
+    let opened_at = fleet.service.now();
+    fleet.advance(Duration::from_hours(2));
+    tokens.ensure(&connection).await.unwrap();
+
+    tokens.distrust(&connection, opened_at).await.unwrap();
+    tokens.ensure(&connection).await.unwrap();
+    assert_eq!(refreshes(&fleet), 1);
+
+    tokens.distrust(&connection, fleet.service.now()).await.unwrap();
+    tokens.ensure(&connection).await.unwrap();
+    assert_eq!(refreshes(&fleet), 2);
+}
+
+async fn a_paused_connection_keeps_its_tokens_fresh(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    let connection = fleet.connection(id).await;
+    let organization = connection.organization_id;
+
+    fleet.service.pause(organization, id, &Actor::operator()).await.unwrap();
+    fleet.advance(Duration::from_hours(2));
+
+    let tx = fleet.service.store.read(Scope::Organization(organization)).await.unwrap();
+    let refresh = work::load(&tx, WorkKey { kind: Kind::Refresh, target: id.0 }).await.unwrap();
+    drop(tx);
+    assert_eq!(refresh.unwrap().state, WorkState::Active);
+    let access = fleet.service.tokens().ensure(&connection).await.unwrap();
+    assert!(matches!(access, Access::Ready { .. }), "{access:?}");
     assert_eq!(refreshes(&fleet), 1);
 }

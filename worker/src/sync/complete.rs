@@ -50,14 +50,14 @@ impl Turn<'_> {
         self.derive_spans().await?;
         let unseen = self.unseen(began).await?;
         self.set_aside(&unseen, began).await?;
-        if !unseen.cancelled.is_empty() {
-            self.apply(&unseen.cancelled, began, Along::default()).await?;
-        }
         let missing: Vec<EventId> = unseen.missing.iter().map(|row| row.id).collect();
         let now = self.sync.clock.now();
         match judge(&missing, unseen.known, self.state.sweep.as_ref(), now) {
             Verdict::Wait(doubt) => self.end(token, Some(doubt)).await,
             Verdict::Sweep => {
+                for instances in unseen.cancelled.chunks(SWEPT_AT_ONCE) {
+                    self.apply(instances, began, Along::default()).await?;
+                }
                 for rows in unseen.missing.chunks(SWEPT_AT_ONCE) {
                     let removed =
                         |row: &Known| RemoteChange::Removed { provider_id: row.provider_id.clone() };

@@ -24,6 +24,7 @@ on_both_databases![
     an_invitation_to_one_instance_becomes_the_series_when_the_master_appears,
     an_invitation_to_one_instance_that_is_cancelled_is_removed,
     an_invitation_that_goes_is_cancelled_alone_whether_it_is_named_or_not_listed,
+    a_listing_in_doubt_cancels_no_invitation,
     the_removal_of_an_occurrence_by_its_own_id_is_found_by_reading_the_series,
     an_exception_that_a_full_listing_does_not_name_is_looked_at,
     a_master_that_moved_is_read_with_what_is_left_of_its_exceptions,
@@ -88,6 +89,13 @@ fn instance(day: u32, revision: u32, fields: Option<Fields>) -> RemoteChange {
         raw: "{}".to_owned(),
         changed_at: None,
     }))
+}
+
+fn single(id: &str) -> RemoteChange {
+    let event = Event { uid: Uid(id.to_owned()), body: Body::Single(fields(2, 14, "Once")) };
+    let RemoteChange::Upsert(mut remote) = upsert(event, Parts::Whole, 1) else { unreachable!() };
+    remote.provider_id = ProviderId(id.to_owned());
+    RemoteChange::Upsert(remote)
 }
 
 fn key(day: u32) -> RecurrenceId {
@@ -223,6 +231,24 @@ async fn an_invitation_that_goes_is_cancelled_alone_whether_it_is_named_or_not_l
     }
 }
 
+async fn a_listing_in_doubt_cancels_no_invitation(on: Backend) {
+    let world = start(on).await;
+    let invited = |day| instance(day, 1, Some(fields(day, 14, "Invited")));
+    let others = (0..8).map(|number| single(&format!("single {number}")));
+    listed(&world, Listing::Full, vec![[invited(2), invited(3)].into_iter().chain(others).collect()]).await;
+
+    listed(&world, Listing::Full, vec![vec![invited(2)]]).await;
+
+    let both = expected(&[("02 13", "Invited"), ("03 13", "Invited")]);
+    assert_eq!(instances(&world.event("work", SERIES).await), both);
+    let doubt = world.progress("work").await.sweep.expect("it waits for a second listing");
+    assert_eq!((doubt.missing, doubt.known), (8, 9));
+    world.advance(61);
+    listed(&world, Listing::Full, vec![vec![invited(2)]]).await;
+    assert_eq!(instances(&world.event("work", SERIES).await), expected(&[("02 13", "Invited")]));
+    assert_eq!(world.state_of("work", "single 0").await, EventState::Tombstone);
+}
+
 async fn the_removal_of_an_occurrence_by_its_own_id_is_found_by_reading_the_series(on: Backend) {
     let world = start(on).await;
     let occurrence = |day: u32| RemoteChange::Occurrence {
@@ -272,12 +298,6 @@ async fn a_master_that_moved_is_read_with_what_is_left_of_its_exceptions(on: Bac
 
 async fn what_left_the_window_of_a_listing_is_no_deletion(on: Backend) {
     let world = start(on).await;
-    let single = |id: &str| {
-        let event = Event { uid: Uid(id.to_owned()), body: Body::Single(fields(2, 14, "Once")) };
-        let RemoteChange::Upsert(mut remote) = upsert(event, Parts::Whole, 1) else { unreachable!() };
-        remote.provider_id = ProviderId(id.to_owned());
-        RemoteChange::Upsert(remote)
-    };
     listed(&world, Listing::Full, vec![vec![single("a"), single("b"), master(1)]]).await;
 
     let at = Timestamp(wall(4, 0).and_utc().timestamp_millis());

@@ -9,7 +9,7 @@ use calfleet_domain::model::{CalendarId, Event, OutboxId};
 use calfleet_domain::reconcile::Context;
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::{CalendarRef, DriverError, Written};
-use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, Stamp, Touched};
+use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, ReadAgain, Stamp, Touched};
 use calfleet_store::calendar_sync::{self, Target, Thoroughness};
 use calfleet_store::events::{self, StoredRow};
 use calfleet_store::history::CauseId;
@@ -219,15 +219,17 @@ impl Push<'_> {
         let mut writes = PageWrites::default();
         let (mut all, mut answered, mut again) = (Vec::new(), Vec::new(), Vec::new());
         for answer in answers {
-            let Settled { writes: own, remains } = self.planned(answer, requested_at, now);
+            let Settled { writes: mut own, remains } = self.planned(answer, requested_at, now);
+            // What a page has shown meanwhile may be newer than this answer, and is shown by no page again.
+            let row = &answer.held.row;
+            own.read_again.extend(row.recheck_at.map(|at| ReadAgain { id: row.event.id, at }));
             // What an answered write leaves belongs to entries that came later.
             if let Some(task) = tasks.get(answer.place)
                 && (!own.settled.is_empty() || remains != Remains::Edits)
             {
                 answered.push(task.ids.as_slice());
             }
-            again.extend(own.read_again.iter().map(|again| again.at));
-            again.extend(answer.held.row.recheck_at.map(|at| at.max(now)));
+            again.extend(own.read_again.iter().map(|again| again.at.max(now)));
             settle::join(&mut writes, own);
             all.push((answer.place, remains));
         }

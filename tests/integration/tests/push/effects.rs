@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use calfleet_domain::job::WorkState;
 use calfleet_sandbox::{Fault, FaultRule, RetryAfter};
+use calfleet_store::calendar_sync;
 use calfleet_store::events::EventState;
 use calfleet_store::outbox::OutboxState;
 
@@ -21,6 +22,7 @@ on_both_databases![
     a_provider_that_is_away_gets_everything_in_order_once_it_is_back,
     a_permanent_refusal_gives_one_event_up_and_no_other,
     a_throttle_is_obeyed_and_costs_no_attempt,
+    what_a_page_shows_while_a_write_is_on_its_way_outlives_the_answer,
 ];
 
 async fn an_event_of_ours_reaches_the_provider_and_its_echo_changes_nothing(store: &TestStore) {
@@ -210,5 +212,29 @@ async fn a_throttle_is_obeyed_and_costs_no_attempt(store: &TestStore) {
     assert_eq!((entry.attempt, entry.sent_at), (0, None));
     world.advance(Duration::from_secs(40));
     world.push().await;
+    world.assert_in_step().await;
+}
+
+async fn what_a_page_shows_while_a_write_is_on_its_way_outlives_the_answer(store: &TestStore) {
+    let world = World::start(store).await;
+    let id = world.create("Review").await;
+    world.push().await;
+    world.sync().await;
+    world.retitle(id, "Ours").await;
+
+    let happening = async {
+        world.replace("SUMMARY:Ours", "SUMMARY:Theirs");
+        world.sync_at_once().await;
+    };
+    world.push_while("SUMMARY:Ours", happening).await;
+
+    let calendar = world.calendar().await.id;
+    let tx = store.begin().await;
+    let progress = calendar_sync::of_calendar(&tx, calendar).await.unwrap().unwrap();
+    drop(tx);
+    let is_due = progress.due_at <= world.now();
+    world.sync().await;
+    let event = world.row(id).await.event.event.unwrap();
+    assert_eq!((event.fields().unwrap().title.as_deref(), is_due), (Some("Theirs"), true));
     world.assert_in_step().await;
 }

@@ -1,7 +1,10 @@
 //! An account that is written to: local writes as the service makes them, and the jobs as the worker runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use calfleet_domain::clock::{Rng as _, Timestamp};
@@ -331,6 +334,11 @@ impl<'a> World<'a> {
 
     pub(crate) async fn sync(&self) -> Finish {
         self.advance(Duration::from_mins(10));
+        self.sync_at_once().await
+    }
+
+    /// A sync during which no lease of another job runs out.
+    pub(crate) async fn sync_at_once(&self) -> Finish {
         let claim = self.claim(Kind::Sync).await;
         let finish = self.syncing().run(&claim).await.unwrap();
         work::finish(&self.database.store, &[(&claim, &finish)], self.now()).await.unwrap();
@@ -354,6 +362,22 @@ impl<'a> World<'a> {
         work::finish(&self.database.store, &[(&claim, &finish)], self.now()).await.unwrap();
         self.advance(Duration::from_secs(1));
         finish
+    }
+
+    /// A push in the middle of which something happens: as soon as the server holds what was sent, and before the
+    /// answer is taken.
+    pub(crate) async fn push_while(&self, sent: &str, happening: impl Future<Output = ()>) {
+        let claim = self.claim(Kind::Push).await;
+        let job = self.pushing();
+        let mut run = pin!(job.run(&claim));
+        while !self.resources().iter().any(|resource| resource.body.contains(sent)) {
+            let polled = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
+            assert!(polled.is_pending(), "{polled:?}");
+            tokio::task::yield_now().await;
+        }
+        happening.await;
+        let finish = run.await.unwrap();
+        work::finish(&self.database.store, &[(&claim, &finish)], self.now()).await.unwrap();
     }
 
     /// A push that dies after so many steps; whether it came to its end before.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
-    CalendarId, CalendarState, ConflictPolicy, ConnectionState, OrganizationId, OutboxId, ProviderId,
-    ProviderKind,
+    CalendarId, CalendarState, ConflictPolicy, ConnectionState, OrganizationId, OutboxId, ProviderKind,
 };
 use calfleet_providers::driver::Capabilities;
 use calfleet_store::calendar_sync::{self, CalendarSync, NextListing};
@@ -119,12 +118,12 @@ impl Service {
         let calendar = calendars::load(&tx, id).await?.ok_or_else(missing)?;
         let connection = connections::load(&tx, calendar.connection_id).await?.ok_or_else(missing)?;
         let sync: CalendarSync = calendar_sync::of_calendar(&tx, id).await?.ok_or_else(missing)?;
-        let waiting = events::to_recheck(&tx, id, NAMED).await?;
+        let waiting = events::to_recheck(&tx, id, None, NAMED).await?;
         let pending = outbox::of_calendar(&tx, id, NAMED).await?;
         drop(tx);
         let at = sync.due_at.max(sync.not_before).max(self.now());
-        let due = waiting.into_iter().filter(|(_, from)| *from <= at);
-        let read_singly: Vec<String> = due.map(|(ProviderId(id), _)| id).collect();
+        let due = waiting.into_iter().filter(|row| row.at <= at);
+        let read_singly: Vec<String> = due.map(|row| row.provider_id.0).collect();
         let held_by = match calendar.state {
             _ if !calendar.is_selected => Some("not_selected"),
             CalendarState::Gone => Some("gone"),

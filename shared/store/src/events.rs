@@ -151,26 +151,43 @@ pub async fn load_elsewhere(
     finish(tx, rows).await
 }
 
-/// The rows of the calendar that are to be read singly and whose push is not under way, with the instant from which
-/// on they are, the earliest first.
+/// A row that is to be read singly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToRead {
+    /// From when on.
+    pub at: Timestamp,
+    /// The row.
+    pub id: EventId,
+    /// The provider's id.
+    pub provider_id: ProviderId,
+}
+
+/// The rows of the calendar that are to be read singly and whose push is not under way, the earliest first, after
+/// `after`.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn to_recheck(
     tx: &Tx,
     calendar: CalendarId,
+    after: Option<(Timestamp, EventId)>,
     limit: usize,
-) -> Result<Vec<(ProviderId, Timestamp)>, StoreError> {
+) -> Result<Vec<ToRead>, StoreError> {
     const OPERATION: &str = "load the events to be read singly";
     let organization = tx.organization(OPERATION)?;
-    let sql = "SELECT e.provider_id, e.recheck_at FROM events e
+    let sql = "SELECT e.recheck_at, e.id, e.provider_id FROM events e
          WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.recheck_at IS NOT NULL AND e.state <> 2
+            AND (e.recheck_at > $3 OR e.recheck_at = $3 AND e.id > $4)
             AND NOT EXISTS (SELECT 1 FROM outbox o
                 WHERE o.event_id = e.id AND o.state = 'pending' AND o.sent_at IS NOT NULL)
-         ORDER BY e.recheck_at, e.id LIMIT $3";
+         ORDER BY e.recheck_at, e.id LIMIT $5";
+    let (at, id) = after.unwrap_or((Timestamp(i64::MIN), EventId(Uuid::nil())));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = tx.all(OPERATION, sql, values![organization, calendar, limit]).await?;
-    rows.iter().map(|row| Ok((ProviderId(row.at(0)?), Timestamp(row.at(1)?)))).collect()
+    let rows = tx.all(OPERATION, sql, values![organization, calendar, at, id, limit]).await?;
+    let read = |row: &Row| {
+        Ok(ToRead { at: Timestamp(row.at(0)?), id: EventId(row.at(1)?), provider_id: ProviderId(row.at(2)?) })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// The calendar's rows that have been missing since `until` or before, locked in the order of their ids.

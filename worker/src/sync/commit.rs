@@ -264,7 +264,7 @@ impl Turn<'_> {
         work::fence(&tx, self.sync.claim, self.sync.settings.lease, now).await?;
         tx.commit().await?;
         self.committed = self.state.clone();
-        if self.waiting == Waiting::Complete {
+        if self.waiting != Waiting::AsBefore {
             self.waiting = Waiting::Committed(due.next);
         }
         Ok(())
@@ -299,7 +299,10 @@ impl Turn<'_> {
         match self.waiting {
             Waiting::AsBefore => Due { read: self.due_read, next: self.due_read },
             Waiting::Complete => Due { read: self.due_read, next: self.next_poll() },
-            Waiting::Committed(next) => Due { read: next, next },
+            // sooner, where there turned out to be more to be read singly
+            Waiting::Committed(next) => {
+                Due { read: next, next: self.read_again_at.map_or(next, |at| at.min(next)) }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Listing, ProviderId, RemoteChange, SyncToken};
 use calfleet_providers::driver::{CalendarRef, Coverage, ListingMode, Next, Since};
 use calfleet_store::apply::CalendarKey;
-use calfleet_store::calendar_sync::{CalendarSync, NextListing, Phase, SyncedCalendar};
+use calfleet_store::calendar_sync::{CalendarSync, Due, NextListing, Phase, SyncedCalendar};
 use calfleet_store::events;
 use calfleet_store::history::Cause;
 use calfleet_store::listing::{self, ListingHash};
@@ -156,6 +156,10 @@ impl<'a> Turn<'a> {
         let turned = self.list_on().await?;
         if turned == Turned::Complete && self.counts.rechecked > 0 {
             self.recheck().await?;
+            let Due { read, next } = self.due();
+            if next < read {
+                self.commit_progress().await?;
+            }
         }
         Ok(turned)
     }
@@ -391,26 +395,41 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Reads rows singly whose page had been stale, or that their provider was not done with.
+    /// Reads rows singly whose page had been stale, or that their provider was not done with: each once, as many as
+    /// this run may. What is left makes the calendar due at once.
     async fn recheck(&mut self) -> Result<(), Stop> {
         let capabilities = self.sync.driver.capabilities();
         if !capabilities.reads_singly {
             return Ok(());
         }
-        let marked = {
-            let tx = self.sync.store.read(self.scope()).await?;
-            events::to_recheck(&tx, self.key.calendar_id, capabilities.read_batch).await?
-        };
-        let now = self.sync.clock.now();
-        let (due, later): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(_, at)| *at <= now);
-        self.read_again_at = later.first().map(|(_, at)| *at);
-        let ids: Vec<ProviderId> = due.into_iter().map(|(id, _)| id).collect();
-        if ids.is_empty() {
-            return Ok(());
+        let batch = capabilities.read_batch.max(1);
+        let began = self.sync.clock.now();
+        let mut after = None;
+        loop {
+            let marked = {
+                let tx = self.sync.store.read(self.scope()).await?;
+                events::to_recheck(&tx, self.key.calendar_id, after, batch).await?
+            };
+            let is_full = marked.len() == batch;
+            let (due, later): (Vec<_>, Vec<_>) = marked.into_iter().partition(|row| row.at <= began);
+            self.read_again_at = later.first().map(|row| row.at);
+            let Some(last) = due.last() else { return Ok(()) };
+            if after.is_some() && self.budget.left(self.sync.clock.now()) == 0 {
+                self.read_again_at = Some(began);
+                return Ok(());
+            }
+            after = Some((last.at, last.id));
+            self.read_singly(due.into_iter().map(|row| row.provider_id).collect(), batch).await?;
+            if !is_full {
+                return Ok(());
+            }
         }
+    }
+
+    async fn read_singly(&mut self, ids: Vec<ProviderId>, batch: usize) -> Result<(), Stop> {
         let requested_at = self.sync.clock.now();
         let mut changes = Vec::new();
-        for some in self.objects_of(ids).await?.chunks(capabilities.read_batch.max(1)) {
+        for some in self.objects_of(ids).await?.chunks(batch) {
             changes.extend(self.sync.driver.read(&self.calendar, some).await?);
             self.budget.spend();
         }

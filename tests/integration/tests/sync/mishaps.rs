@@ -34,6 +34,7 @@ on_both_databases![
     the_wait_for_the_next_poll_is_drawn_once,
     a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late,
     a_listing_says_nothing_of_what_is_younger,
+    what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -288,4 +289,33 @@ async fn a_listing_says_nothing_of_what_is_younger(on: Backend) {
 
     assert_eq!(of_a_listing_begun(created_at).await, 0);
     assert_eq!(of_a_listing_begun(created_at.plus(Duration::from_millis(1))).await, 3);
+}
+
+async fn what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next(on: Backend) {
+    for turn_pages in [20, 2] {
+        let mut world = filled(on, 10).await;
+        world.settings.turn_pages = turn_pages;
+        let reads = world.server.state().read_ids;
+
+        world.database.sql("UPDATE events SET recheck_at = 0").await.unwrap();
+        world.sync().await;
+
+        assert_eq!(marked(&world).await, Vec::<String>::new(), "{turn_pages} pages a turn");
+        assert_eq!(world.server.state().read_ids, reads + 10);
+
+        // here it is the listing that marks them: it does not name what has edits
+        world.database.sql("UPDATE events SET base = body, edited_at = 1").await.unwrap();
+        world.server.state().list_faults.push_back(Fault::Empty);
+        world.sync_in_full().await;
+
+        assert_eq!(marked(&world).await, Vec::<String>::new(), "{turn_pages} pages a turn");
+        assert_eq!(world.server.state().read_ids, reads + 20);
+        world.assert_equal_to_server().await;
+    }
+}
+
+/// What of the calendar is to be read singly.
+async fn marked(world: &World) -> Vec<String> {
+    let rows = world.live(world.calendar("work").await.id).await;
+    rows.into_iter().filter(|row| row.recheck_at.is_some()).map(|row| row.event.provider_id.0).collect()
 }

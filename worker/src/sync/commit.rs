@@ -31,7 +31,7 @@ const CHANGES_AT_ONCE: usize = 500;
 const LONGEST_POLL: Duration = Duration::from_hours(24);
 
 /// How often a page is planned anew because others changed its rows meanwhile.
-const PLANS: usize = 5;
+pub(super) const PLANS: usize = 5;
 
 /// What is written along with changes, in their transaction.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use calfleet_store::{Tx, occurrences};
 use chrono_tz::Tz;
 
 use super::Stop;
-use super::commit::Along;
+use super::commit::{Along, PLANS};
 use super::page::Counts;
 use super::series::cancelled;
 use super::sweep::{Fate, Verdict, fate, judge};
@@ -203,33 +203,56 @@ impl Turn<'_> {
 
     /// What was not named, without that being a deletion.
     async fn set_aside(&mut self, unseen: &Unseen, began: Timestamp) -> Result<(), Stop> {
-        if unseen.recheck.is_empty() && unseen.out_of_window.is_empty() {
+        for rows in unseen.recheck.chunks(SWEPT_AT_ONCE) {
+            let writes = PageWrites { recheck: rows.to_vec(), ..PageWrites::default() };
+            self.set_some_aside(writes, began).await?;
+        }
+        for rows in unseen.out_of_window.chunks(SWEPT_AT_ONCE) {
+            let writes = PageWrites { out_of_window: rows.to_vec(), ..PageWrites::default() };
+            self.set_some_aside(writes, began).await?;
+        }
+        Ok(())
+    }
+
+    /// The same of a part, so that no other writer waits long. Where others have changed its rows meanwhile, those are
+    /// read singly all the same, but put out of the window by a listing that knows of the change.
+    async fn set_some_aside(&mut self, mut writes: PageWrites, began: Timestamp) -> Result<(), Stop> {
+        for _ in 0..PLANS {
+            let tx = self.begin().await?;
+            let stamp = Stamp {
+                now: self.sync.clock.now(),
+                requested_at: began,
+                zone_data: DATA_VERSION,
+                cause_id: Some(CauseId::Run(self.sync.run)),
+            };
+            match apply::apply(&tx, self.key, &writes, &stamp).await {
+                Ok(Applied::Written) => {}
+                Ok(Applied::Outdated) => {
+                    tx.rollback().await?;
+                    self.follow_changes(&mut writes).await?;
+                    continue;
+                }
+                Err(error) if error.is_busy() => continue,
+                Err(error) => return Err(error.into()),
+            }
+            self.commit(tx).await?;
+            let of = |rows: &[Touched]| u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            let (rechecked, out_of_window) = (of(&writes.recheck), of(&writes.out_of_window));
+            self.counts.add(Counts { out_of_window, rechecked, ..Counts::default() });
             return Ok(());
         }
-        let writes = PageWrites {
-            recheck: unseen.recheck.clone(),
-            out_of_window: unseen.out_of_window.clone(),
-            ..PageWrites::default()
-        };
-        let tx = self.begin().await?;
-        let stamp = Stamp {
-            now: self.sync.clock.now(),
-            requested_at: began,
-            zone_data: DATA_VERSION,
-            cause_id: Some(CauseId::Run(self.sync.run)),
-        };
-        if apply::apply(&tx, self.key, &writes, &stamp).await? == Applied::Outdated {
-            tx.rollback().await?;
-            return Err(Stop::Contended);
+        Err(Stop::Contended)
+    }
+
+    async fn follow_changes(&self, writes: &mut PageWrites) -> Result<(), Stop> {
+        let rows = [writes.recheck.as_slice(), &writes.out_of_window].concat();
+        let tx = self.sync.store.read(self.scope()).await?;
+        let current = apply::lock_versions(&tx, &rows).await?;
+        writes.recheck.retain(|row| current.contains_key(&row.id));
+        for row in &mut writes.recheck {
+            row.lock_version = current.get(&row.id).copied().unwrap_or(row.lock_version);
         }
-        self.commit(tx).await?;
-        let of = |rows: &[Touched]| u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let counts = Counts {
-            rechecked: of(&unseen.recheck),
-            out_of_window: of(&unseen.out_of_window),
-            ..Counts::default()
-        };
-        self.counts.add(counts);
+        writes.out_of_window.retain(|row| current.get(&row.id) == Some(&row.lock_version));
         Ok(())
     }
 }

@@ -35,7 +35,7 @@ use crate::transaction::{Tx, to_json, values};
 
 pub use moves::{Buried, bury, missing_since};
 pub use payloads::{Marked, marked, payload};
-pub use rows::agree;
+pub use rows::{agree, lock_versions};
 pub use spans::{derive_spans, has_old_spans};
 
 /// Which calendar, of which connection, of which organization.

@@ -1,6 +1,6 @@
 //! The statements about `events` itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Body, Event, EventId, Series};
@@ -37,6 +37,20 @@ pub(super) async fn lock(tx: &Tx, touched: Vec<Touched>) -> Result<bool, StoreEr
         }
     }
     Ok(true)
+}
+
+/// The `lock_version` of these rows by now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_versions(tx: &Tx, rows: &[Touched]) -> Result<HashMap<EventId, i64>, StoreError> {
+    const OPERATION: &str = "read which events have changed";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "WITH {input} SELECT e.id, e.lock_version FROM input JOIN events e ON e.id = input.id
+         WHERE e.organization_id = $1";
+    let input = Input::new().column("id", rows.iter().map(|row| row.id));
+    let rows = input.all(tx, OPERATION, sql, values![organization]).await?;
+    rows.iter().map(|row| Ok((EventId(row.at(0)?), row.at(1)?))).collect()
 }
 
 /// Inserts new rows; whether all their ids were free.

@@ -12,10 +12,12 @@ use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::Problem;
 use calfleet_service::overview;
 use calfleet_service::status::Health;
-use calfleet_store::apply::{self, Applied, CalendarKey, Deletion, PageWrites, Stamp, Touched};
+use calfleet_store::apply::{
+    self, Applied, CalendarKey, Deletion, PageWrites, RevisionWrite, Stamp, Touched,
+};
 use calfleet_store::calendar_sync::{self, Phase, Thoroughness};
 use calfleet_store::events::{self, EventState};
-use calfleet_store::{Priority, history};
+use calfleet_store::{Priority, Tx, history};
 use calfleet_worker::jobs::Handler;
 
 use super::on_both_databases;
@@ -35,6 +37,7 @@ on_both_databases![
     a_publisher_that_wants_fewer_polls_gets_them_and_is_not_called_late,
     a_listing_says_nothing_of_what_is_younger,
     what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next,
+    what_leaves_a_feed_is_set_aside_though_others_write_meanwhile,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -155,16 +158,20 @@ async fn flag(world: &World, row: Touched) {
 }
 
 async fn write(world: &World, writes: PageWrites) {
+    let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
+    write_in(&tx, world, writes).await;
+    tx.commit().await.unwrap();
+}
+
+async fn write_in(tx: &Tx, world: &World, writes: PageWrites) {
     let calendar = CalendarKey {
         organization_id: world.organization,
         connection_id: world.connection,
         calendar_id: world.calendar("work").await.id,
     };
     let now = world.now();
-    let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
     let stamp = Stamp { now, requested_at: now, zone_data: DATA_VERSION, cause_id: None };
-    assert_eq!(apply::apply(&tx, calendar, &writes, &stamp).await.unwrap(), Applied::Written);
-    tx.commit().await.unwrap();
+    assert_eq!(apply::apply(tx, calendar, &writes, &stamp).await.unwrap(), Applied::Written);
 }
 
 async fn a_page_from_before_a_deletion_does_not_bring_its_event_back(on: Backend) {
@@ -318,4 +325,40 @@ async fn what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next(on
 async fn marked(world: &World) -> Vec<String> {
     let rows = world.live(world.calendar("work").await.id).await;
     rows.into_iter().filter(|row| row.recheck_at.is_some()).map(|row| row.event.provider_id.0).collect()
+}
+
+async fn what_leaves_a_feed_is_set_aside_though_others_write_meanwhile(on: Backend) {
+    let world = World::start(on).await;
+    world.server.state().habit = Habit::Document;
+    world.server.add_calendar("work");
+    world.server.fill("work", 600);
+    world.run_until_done().await;
+    world.advance(1_000_000_000);
+    world.sync().await;
+    for number in 0..600 {
+        world.server.delete("work", &format!("{number:04}.ics"));
+    }
+    world.ask(Thoroughness::Changes).await;
+    let row = world.event("work", "0007.ics").await.event;
+    let (claim, job) = (world.claim().await, world.job());
+
+    // the run waits for this transaction with what it has found out before
+    let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
+    let row = Touched { id: row.id, lock_version: row.lock_version };
+    let revisions = vec![RevisionWrite { row, revision: None, raw: None }];
+    write_in(&tx, &world, PageWrites { revisions, ..PageWrites::default() }).await;
+    let mut run = pin!(job.run(&claim));
+    for _ in 0..100 {
+        let polled = poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await;
+        assert!(polled.is_pending(), "{polled:?}");
+        drop(world.progress("work").await);
+    }
+    tx.commit().await.unwrap();
+    run.await.unwrap();
+
+    assert_eq!(world.progress("work").await.problem, None);
+    assert_eq!(world.live(world.calendar("work").await.id).await.len(), 1, "the one that was written");
+    world.advance(1);
+    world.sync().await;
+    assert_eq!(world.state_of("work", "0007.ics").await, EventState::OutOfWindow);
 }

@@ -86,6 +86,8 @@ pub struct Known {
     pub settled_at: Option<Timestamp>,
     /// Whether it has local edits that have not been pushed, or a push under way.
     pub is_pending: bool,
+    /// Whether it was made here and has not reached the provider, as far as is known.
+    pub is_undelivered: bool,
     /// The start of its span; `None` where it was never readable.
     pub span_start: Option<Timestamp>,
     /// The end of its span; `None` where it is endless or was never readable.
@@ -319,6 +321,8 @@ pub async fn in_range(tx: &Tx, query: &RangeQuery) -> Result<Vec<(RangeCursor, S
 pub struct EventCounts {
     /// Live copies.
     pub live: u64,
+    /// Those that the provider has or has had: not those that were made here and have not reached it.
+    pub delivered: u64,
     /// Those that cannot be read.
     pub unreadable: u64,
     /// Missing ones, which wait for a pass over the connection's calendars.
@@ -333,6 +337,7 @@ pub async fn count(tx: &Tx, calendar: CalendarId) -> Result<EventCounts, StoreEr
     const OPERATION: &str = "count the events of a calendar";
     let organization = tx.organization(OPERATION)?;
     let sql = "SELECT count(CASE WHEN state = 0 THEN 1 END) AS live,
+            count(CASE WHEN state = 0 AND (base IS NOT NULL OR edited_at IS NULL) THEN 1 END) AS delivered,
             count(CASE WHEN state = 0 AND problem IS NOT NULL THEN 1 END) AS unreadable,
             count(CASE WHEN state = 1 THEN 1 END) AS missing
          FROM events WHERE organization_id = $1 AND calendar_id = $2";
@@ -340,7 +345,12 @@ pub async fn count(tx: &Tx, calendar: CalendarId) -> Result<EventCounts, StoreEr
         return Ok(EventCounts::default());
     };
     let number = |column| row.get::<i64>(column).map(|count| u64::try_from(count).unwrap_or(0));
-    Ok(EventCounts { live: number("live")?, unreadable: number("unreadable")?, missing: number("missing")? })
+    Ok(EventCounts {
+        live: number("live")?,
+        delivered: number("delivered")?,
+        unreadable: number("unreadable")?,
+        missing: number("missing")?,
+    })
 }
 
 /// The calendar's live rows after `after` that were there before `began`, in the order of their ids: what a sweep
@@ -359,7 +369,8 @@ pub async fn known(
     let organization = tx.organization(OPERATION)?;
     let sql = "SELECT e.id, e.provider_id, e.lock_version, e.settled_at, e.span_end, e.span_start,
             (e.base IS NOT NULL OR EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id
-                AND o.state = 'pending')) AS is_pending
+                AND o.state = 'pending')) AS is_pending,
+            (e.base IS NULL AND e.edited_at IS NOT NULL) AS is_undelivered
          FROM events e
          WHERE e.organization_id = $1 AND e.calendar_id = $2 AND e.state = 0 AND e.id > $3
             AND e.created_at < $4
@@ -377,6 +388,7 @@ pub async fn known(
                 span_end: row.at::<Option<i64>>(4)?.map(Timestamp),
                 span_start: row.at::<Option<i64>>(5)?.map(Timestamp),
                 is_pending: row.at(6)?,
+                is_undelivered: row.at(7)?,
             })
         })
         .collect()

@@ -17,7 +17,7 @@ use chrono_tz::Tz;
 
 use super::Stop;
 use super::commit::{Along, PLANS};
-use super::page::Counts;
+use super::counts::Counts;
 use super::series::cancelled;
 use super::sweep::{Fate, Verdict, fate, judge};
 use super::turn::{Turn, Turned};
@@ -31,7 +31,7 @@ const SWEPT_AT_ONCE: usize = 500;
 /// What a complete listing did not name.
 #[derive(Debug, Default)]
 struct Unseen {
-    /// Live rows, seen or not, older or younger than the listing.
+    /// Live rows that the provider has or has had, seen or not, older or younger than the listing.
     known: usize,
     missing: Vec<Known>,
     out_of_window: Vec<Touched>,
@@ -120,8 +120,8 @@ impl Turn<'_> {
         if self.state.pages > 0 {
             self.named.extend(listing::named(&tx, self.key.calendar_id, self.state.generation).await?);
         }
-        let live = events::count(&tx, self.key.calendar_id).await?.live;
-        let known = usize::try_from(live).unwrap_or(usize::MAX);
+        let delivered = events::count(&tx, self.key.calendar_id).await?.delivered;
+        let known = usize::try_from(delivered).unwrap_or(usize::MAX);
         let mut unseen = Unseen { known, ..Unseen::default() };
         let mut after = None;
         loop {

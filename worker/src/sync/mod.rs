@@ -21,6 +21,7 @@ mod collect;
 mod commit;
 mod complete;
 mod confirm;
+mod counts;
 mod fetch;
 mod page;
 mod run;
@@ -38,7 +39,7 @@ use calfleet_providers::driver::{Driver, DriverError};
 use calfleet_store::connections::Connection;
 use calfleet_store::{Store, StoreError};
 
-pub use page::Counts;
+pub use counts::Counts;
 pub use run::{Failure, Report, connection};
 
 /// The numbers of a sync.

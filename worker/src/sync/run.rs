@@ -12,7 +12,7 @@ use calfleet_store::calendar_sync::{self, CalendarProblem, CalendarSync, Due, Ph
 use calfleet_store::watches::Found;
 use calfleet_store::{LastProblem, Priority, StoreError, apply, connections, work};
 
-use super::page::Counts;
+use super::counts::Counts;
 use super::turn::{Budget, Turn, Turned};
 use super::{Stop, Sync};
 use crate::outcome::{Ending, Wait, wait_after};

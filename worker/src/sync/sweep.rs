@@ -1,7 +1,8 @@
 //! What a complete listing did not name: whether that means deletion (laws 7 and 48), as rules without I/O.
 //!
 //! Absence is evidence only for rows that the listing could have named: agreed on before it began, with nothing
-//! pending, and inside what the provider still shows. And it is weak evidence when it is about much at once: a
+//! pending, and inside what the provider still shows; of what was made here and never got there it says nothing, and
+//! such rows do not count among those that could be absent. And it is weak evidence when it is about much at once: a
 //! server that lost its disk, an expired login answered with an empty page and a half-written feed all look like
 //! a person who tidied up. So a large absence must be seen twice, by two complete listings that agree, or be
 //! confirmed by a person; while it waits nothing is swept, and the calendar says so.
@@ -28,7 +29,7 @@ pub(super) const SECOND_LISTING_AFTER: Duration = Duration::from_mins(1);
 /// What becomes of a row that was not named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The listing says nothing about it: a push was answered for it since.
+    /// The listing says nothing about it: a push was answered for it since, or it was never there.
     Keep,
     /// Has local edits: read singly, so that its deletion is certain before it meets them.
     Recheck,
@@ -40,7 +41,7 @@ pub(super) enum Fate {
 
 /// What becomes of `row`, which is older than the listing begun at `began` that did not name it.
 pub(super) fn fate(row: &Known, began: Timestamp, coverage: Coverage) -> Fate {
-    if row.settled_at.is_some_and(|settled| settled >= began) {
+    if row.is_undelivered || row.settled_at.is_some_and(|settled| settled >= began) {
         return Fate::Keep;
     }
     if row.is_pending {
@@ -128,6 +129,7 @@ mod tests {
             lock_version: 1,
             settled_at: None,
             is_pending: false,
+            is_undelivered: false,
             span_start: Some(Timestamp(400)),
             span_end: Some(Timestamp(500)),
         }
@@ -168,6 +170,14 @@ mod tests {
             Fate::Keep
         );
         assert_eq!(fate(&Known { is_pending: true, ..known() }, BEGAN, Coverage::Everything), Fate::Recheck);
+    }
+
+    #[test]
+    fn the_absence_of_what_was_never_there_says_nothing() {
+        for is_pending in [false, true] {
+            let row = Known { is_undelivered: true, is_pending, ..known() };
+            assert_eq!(fate(&row, BEGAN, Coverage::Everything), Fate::Keep);
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use calfleet_store::{StoreError, Tx, calendars};
 
 use super::collect::{Asked, Listed};
 use super::commit::Along;
+use super::counts::Counts;
 use super::fetch::{Fetched, Order, Source, Then};
-use super::page::Counts;
 use super::{Stop, Sync};
 
 /// What is left of a run's slot, shared by the turns of its calendars.
@@ -258,9 +258,9 @@ impl<'a> Turn<'a> {
             return Ok(false);
         }
         let tx = self.sync.store.read(self.scope()).await?;
-        let live =
-            usize::try_from(events::count(&tx, self.key.calendar_id).await?.live).unwrap_or(usize::MAX);
-        Ok(listed.unchanged.saturating_mul(2) >= live && listed.known < live)
+        let delivered = events::count(&tx, self.key.calendar_id).await?.delivered;
+        let there = usize::try_from(delivered).unwrap_or(usize::MAX);
+        Ok(listed.unchanged.saturating_mul(2) >= there && listed.known < there)
     }
 
     /// Applies what a page says and what it names.

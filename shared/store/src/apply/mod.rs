@@ -178,6 +178,8 @@ pub struct PageWrites {
     pub settled: Vec<EventId>,
     /// Rows to be read singly at once.
     pub recheck: Vec<Touched>,
+    /// Rows that have been read singly and stay as they are.
+    pub looked_at: Vec<Touched>,
     /// Rows among those that are written, to be read singly later.
     pub read_again: Vec<ReadAgain>,
     /// Moves whose arrival was seen first.
@@ -202,7 +204,8 @@ impl PageWrites {
         let of = |write: &EventWrite| Touched { id: write.id, lock_version: write.lock_version };
         let mut touched: Vec<Touched> = self.updates.iter().map(of).collect();
         touched.extend(self.revisions.iter().map(|write| write.row));
-        touched.extend(self.missing.iter().chain(&self.out_of_window).chain(&self.recheck).copied());
+        touched.extend(self.missing.iter().chain(&self.out_of_window).copied());
+        touched.extend(self.recheck.iter().chain(&self.looked_at).copied());
         touched.extend(self.deletions.iter().map(|deletion| deletion.row));
         touched.extend(self.adoptions.iter().flat_map(|adoption| [adoption.row, adoption.place]));
         touched

@@ -168,14 +168,15 @@ pub(super) async fn set_states(tx: &Tx, writes: &PageWrites, stamp: &Stamp<'_>) 
     Ok(())
 }
 
-/// Marks rows to be read singly, at once or later. One to be read at once has been shown otherwise than it stands here:
+/// Marks rows to be read singly, at once or later, or no more. One to be read at once has been shown otherwise than it stands here:
 /// whoever plans without knowing that has to plan again.
 pub(super) async fn flag(tx: &Tx, writes: &PageWrites) -> Result<(), StoreError> {
     const OPERATION: &str = "mark events to be read singly";
     let organization = tx.organization(OPERATION)?;
-    let later = writes.read_again.iter().map(|again| (again.id, again.at));
-    let at_once = writes.recheck.iter().map(|row| (row.id, Timestamp::ZERO));
-    let marks: BTreeMap<EventId, Timestamp> = later.chain(at_once).collect();
+    let no_more = writes.looked_at.iter().map(|row| (row.id, None));
+    let later = writes.read_again.iter().map(|again| (again.id, Some(again.at)));
+    let at_once = writes.recheck.iter().map(|row| (row.id, Some(Timestamp::ZERO)));
+    let marks: BTreeMap<EventId, Option<Timestamp>> = no_more.chain(later).chain(at_once).collect();
     let sql = "WITH {input} UPDATE events SET recheck_at = input.recheck_at,
             lock_version = events.lock_version + CASE WHEN input.recheck_at = 0 THEN 1 ELSE 0 END
          FROM input WHERE events.id = input.id AND events.organization_id = $1";

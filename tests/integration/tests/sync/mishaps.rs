@@ -322,7 +322,7 @@ async fn what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next(on
 }
 
 /// What of the calendar is to be read singly.
-async fn marked(world: &World) -> Vec<String> {
+pub(super) async fn marked(world: &World) -> Vec<String> {
     let rows = world.live(world.calendar("work").await.id).await;
     rows.into_iter().filter(|row| row.recheck_at.is_some()).map(|row| row.event.provider_id.0).collect()
 }

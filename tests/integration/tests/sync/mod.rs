@@ -8,6 +8,7 @@ mod pages;
 mod parts;
 mod real_servers;
 mod server;
+mod undelivered;
 pub(crate) mod world;
 
 /// Makes of `async fn name(on: Backend)` one test for SQLite and one for Postgres, where that is installed.

@@ -143,7 +143,7 @@ impl Planner<'_> {
         let mut plan = reconcile(None, &Remote::Present(remote), &self.circumstances.context);
         let id = self.fresh_id();
         let Some(write) = self.event_write(EventId(id), 0, remote, &mut plan, None) else { return };
-        self.read_again(&write, self.circumstances.now);
+        self.read_again(write.id, write.event.as_ref(), self.circumstances.now);
         self.planned.writes.inserts.push(write);
         self.planned.counts.inserted += 1;
         if self.circumstances.cause != Cause::Import {
@@ -155,28 +155,31 @@ impl Planner<'_> {
         let mut plan = reconcile(Some(&row.event), &Remote::Present(remote), &self.circumstances.context);
         match plan.decision {
             Decision::Stale => self.recheck(row),
-            Decision::Nothing => self.echo(row, remote, &mut plan),
+            _ if is_echo(row, remote, &plan) => self.echo(row, remote),
+            Decision::Nothing => self.refresh(row, remote, &mut plan),
             _ => self.update(row, remote, &mut plan),
         }
     }
 
-    /// Nothing changed; but bookkeeping may have: the revision, or a state that this listing disproves.
-    fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &mut Plan) {
+    /// Nothing changed; but bookkeeping may have: the revision, or whether it is to be read singly.
+    fn echo(&mut self, row: &StoredRow, remote: &RemoteEvent) {
         self.planned.counts.unchanged += 1;
-        let is_settled = row.state == EventState::Live && row.problem.is_none() && !self.is_awaited(row);
-        let is_seen_as_before = row.event.role == remote.role
-            && row.event.detail == plan.detail
-            && row.instances == remote.instances;
-        if is_settled && is_seen_as_before {
-            if row.event.revision != remote.revision {
-                self.planned.writes.revisions.push(RevisionWrite {
-                    row: touched(row),
-                    revision: remote.revision.clone(),
-                    raw: remote.raw.clone(),
-                });
-            }
-            return;
+        if row.event.revision != remote.revision {
+            self.planned.writes.revisions.push(RevisionWrite {
+                row: touched(row),
+                revision: remote.revision.clone(),
+                raw: remote.raw.clone(),
+            });
         }
+        if self.is_awaited(row) {
+            self.planned.writes.looked_at.push(touched(row));
+            self.read_again(row.event.id, row.event.event.as_ref(), since(row));
+        }
+    }
+
+    /// The same where this listing disproves the state that it was in, or shows another role or other objects.
+    fn refresh(&mut self, row: &StoredRow, remote: &RemoteEvent, plan: &mut Plan) {
+        self.planned.counts.unchanged += 1;
         if let Some(write) = self.event_write(row.event.id, row.event.lock_version, remote, plan, Some(row)) {
             self.overwrite(row, write);
         }
@@ -189,15 +192,14 @@ impl Planner<'_> {
 
     /// Writes a row over, and has it read again where its provider is not done with it.
     fn overwrite(&mut self, row: &StoredRow, write: EventWrite) {
-        let since = row.event.settled_at.unwrap_or(row.created_at);
-        self.read_again(&write, since);
+        self.read_again(write.id, write.event.as_ref(), since(row));
         self.planned.writes.updates.push(write);
     }
 
-    fn read_again(&mut self, write: &EventWrite, since: Timestamp) {
+    fn read_again(&mut self, id: EventId, event: Option<&Event>, since: Timestamp) {
         let now = self.circumstances.now;
-        if let Some(at) = write.event.as_ref().and_then(|event| look_again_at(event, since, now)) {
-            self.planned.writes.read_again.push(ReadAgain { id: write.id, at });
+        if let Some(at) = event.and_then(|event| look_again_at(event, since, now)) {
+            self.planned.writes.read_again.push(ReadAgain { id, at });
         }
     }
 
@@ -413,6 +415,20 @@ impl Planner<'_> {
         }
         self.planned
     }
+}
+
+/// Whether a row stays as it is: both sides say what they said, and edits of ours wait against just what is there,
+/// stamps and all, because a write goes by those of its base.
+fn is_echo(row: &StoredRow, remote: &RemoteEvent, plan: &Plan) -> bool {
+    let is_settled = (row.state == EventState::Live || row.event.event.is_none()) && row.problem.is_none();
+    let is_seen_as_before =
+        row.event.role == remote.role && row.event.detail == plan.detail && row.instances == remote.instances;
+    plan.is_idle() && row.event.base == plan.base && is_settled && is_seen_as_before
+}
+
+/// Since when the provider has had it.
+fn since(row: &StoredRow) -> Timestamp {
+    row.event.settled_at.unwrap_or(row.created_at)
 }
 
 /// Whether `other` is where `row` went: the same meeting, live, first seen since `row` was last seen in its place,

@@ -157,7 +157,7 @@ async fn flag(world: &World, row: Touched) {
     write(world, PageWrites { recheck: vec![row], ..PageWrites::default() }).await;
 }
 
-async fn write(world: &World, writes: PageWrites) {
+pub(super) async fn write(world: &World, writes: PageWrites) {
     let tx = world.store.begin(world.scope(), Priority::Interactive).await.unwrap();
     write_in(&tx, world, writes).await;
     tx.commit().await.unwrap();

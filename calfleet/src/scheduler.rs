@@ -20,7 +20,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
     let socket = serve::listen(parts.config.api.listen).await?;
     tracing::info!(address = %socket.address()?, "scheduler is running");
     let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
-    socket.serve_api(parts.app(shutdown), &parts.config.api).await?;
+    socket.serve_api(parts.app(shutdown), &parts.config.api).await;
     ticker.await?;
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run_parts(
     tracing::info!(address = %socket.address()?, "solo is running");
     let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
     let worker = tokio::spawn(calfleet_worker::run(parts.frame(), shutdown.clone()));
-    socket.serve_api(parts.app(shutdown), &parts.config.api).await?;
+    socket.serve_api(parts.app(shutdown), &parts.config.api).await;
     ticker.await?;
     worker.await??;
     Ok(())

@@ -20,7 +20,7 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
     if let Some(address) = parts.config.api.worker_address() {
         let socket = serve::listen(address).await?;
         tracing::info!(address = %socket.address()?, "health pages are served");
-        tokio::spawn(socket.serve_health(parts.app(shutdown.clone())));
+        tokio::spawn(socket.serve_health(parts.app(shutdown.clone()), parts.config.api.timeout));
     }
     tracing::info!(slots = parts.config.worker.slots, "worker is running");
     calfleet_worker::run(parts.frame(), shutdown).await?;

@@ -173,3 +173,49 @@ async fn an_account_connected_for_reading_refuses_writes_with_the_way_out() {
     assert_eq!(problem(&refused, 422), "missing_scope");
     assert!(refused.body["detail"].as_str().unwrap().contains("access \"write\""), "{}", refused.body);
 }
+
+/// How many a plan would mail, and whether it says whom.
+fn told(plan: &Value) -> (u64, bool) {
+    (plan["mail"]["people"].as_u64().unwrap_or_else(|| panic!("{plan}")), plan.to_string().contains(BOB))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guests_of_a_private_event_stay_hidden_when_it_is_deleted() {
+    let desk = Desk::open().await;
+    let reader = desk.fleet.api(desk.solo.url(), None).await;
+    for (visibility, is_shown) in [("private", false), ("public", true)] {
+        let mut event = with_bob();
+        event["visibility"] = json!(visibility);
+        let made = desk.api.send_json(Method::POST, &format!("{}?wait=10s", desk.path()), &event).await;
+        assert_eq!(made.body["sync"], "synced", "{}", made.body);
+        let path = format!("/events/{}", id(&made));
+        let down = Fault::Status { code: 503, retry_after: None };
+        desk.sandbox.inject(FaultRule::next(down).method("DELETE").always());
+
+        let gone = desk.api.send(Method::DELETE, &path).await;
+
+        let intent = gone.body["intents"][0].as_str().unwrap();
+        let explained = reader.get(&format!("/outbox/{intent}/explain")).await;
+        assert_eq!(told(&explained), (1, is_shown), "{explained}");
+        let undo = desk.api.send(Method::POST, &format!("{path}/undo?dry_run=true&notify=all")).await;
+        assert_eq!(told(&undo.body), (1, is_shown), "{}", undo.body);
+        desk.sandbox.clear_faults();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guests_of_a_private_instance_of_a_public_series_stay_hidden() {
+    let desk = Desk::open().await;
+    let mut weekly = review();
+    weekly["recurrence"] = json!(["FREQ=WEEKLY;COUNT=4"]);
+    let made = desk.api.send_json(Method::POST, &format!("{}?wait=10s", desk.path()), &weekly).await;
+    let path = format!("/events/{}", id(&made));
+    let one = format!("{path}?instance=20261208T100000&wait=10s");
+    let patch = json!({ "visibility": "private", "attendees": [{ "address": BOB }] });
+    let patched = desk.api.send_json(Method::PATCH, &one, &patch).await;
+    assert_eq!((patched.status, &patched.body["event"]["visibility"]), (200, &json!("public")));
+
+    let plan = desk.api.send(Method::DELETE, &format!("{path}?dry_run=true")).await;
+
+    assert_eq!(told(&plan.body), (1, false), "{}", plan.body);
+}

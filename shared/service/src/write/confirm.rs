@@ -91,7 +91,7 @@ pub struct MailView {
     pub notify: Notify,
     /// How many people at most.
     pub people: usize,
-    /// Their addresses; none of an event whose details are hidden from the reader.
+    /// Their addresses; none where any version of an event in it is private, or its details are hidden from us.
     pub addresses: Vec<String>,
     /// What would become of the message that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,10 +146,10 @@ impl Service {
     /// # Errors
     /// When our database fails.
     pub async fn plan_view(&self, organization: OrganizationId, plan: &Plan) -> Result<PlanView, StoreError> {
-        let mut is_hidden = false;
+        let mut is_hidden = !plan.is_public;
         if let Some(first) = plan.writes.first() {
             let event = read::event(&self.store, organization, first.event_id).await?;
-            is_hidden =
+            is_hidden |=
                 event.and_then(|event| event.content.details).is_some_and(|details| details.is_reduced);
         }
         let Mail { notify, addresses, message } = &plan.mail;

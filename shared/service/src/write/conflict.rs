@@ -4,7 +4,7 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     CalendarId, ConflictId, ConnectionId, DetailLevel, Event, EventId, OrganizationId, RecurrenceId,
 };
-use calfleet_domain::reconcile::{Contest, Interval};
+use calfleet_domain::reconcile::{ConflictDraft, Contest, Interval};
 use calfleet_store::conflicts::{self, Conflict, Which};
 use calfleet_store::{Scope, StoreError};
 use serde::Serialize;
@@ -109,8 +109,7 @@ impl Service {
 impl From<&Conflict> for ConflictView {
     fn from(conflict: &Conflict) -> Self {
         let draft = &conflict.draft;
-        let sides = [&draft.base, &draft.local, &draft.remote];
-        let is_public = sides.into_iter().flatten().all(is_all_public);
+        let is_public = is_public(draft);
         Self {
             id: conflict.id,
             event_id: conflict.event_id,
@@ -137,6 +136,11 @@ impl From<&Event> for SideView {
             details: fields.map(|fields| Details::of(fields, DetailLevel::Full)),
         }
     }
+}
+
+/// Whether every version of everything in a conflict is public.
+pub(super) fn is_public(draft: &ConflictDraft) -> bool {
+    [&draft.base, &draft.local, &draft.remote].into_iter().flatten().all(is_all_public)
 }
 
 /// What a contest is called in a decision; where it is about a guest, also with whom.

@@ -11,6 +11,7 @@ use super::findings::Adjustment;
 use super::limits::{Limits, Silence};
 use super::permit::Place;
 use super::scope::Reach;
+use crate::view::is_all_public;
 
 /// What would be written, and whom the provider would mail.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,6 +24,8 @@ pub struct Plan {
     pub adjusted: Vec<Adjustment>,
     /// Instances that departed from the series and have no place in it any more.
     pub lost: Vec<RecurrenceId>,
+    /// Whether every version of every event in it is public: its guests are not told otherwise.
+    pub is_public: bool,
 }
 
 /// One write of one copy.
@@ -114,7 +117,10 @@ pub(super) fn plan(
     if notify == Notify::None {
         addresses.clear();
     }
-    Plan { writes: writes.collect(), mail: Mail { notify, addresses, message: None }, adjusted, lost }
+    let mut versions = steps.iter().flat_map(|step| [step.before, step.after]).flatten();
+    let is_public = versions.all(is_all_public);
+    let mail = Mail { notify, addresses, message: None };
+    Plan { writes: writes.collect(), mail, adjusted, lost, is_public }
 }
 
 /// Whom the provider would mail if it was allowed to mail all: the organizer about an answer, the guests about what

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use calfleet_domain::model::{RecurrenceId, StoredEvent};
 use calfleet_domain::reconcile::restore::{Restored, mixed};
-use calfleet_domain::reconcile::{Atom, Contest};
+use calfleet_domain::reconcile::{Atom, ConflictDraft, Contest};
 use calfleet_store::conflicts::Conflict;
 
 use super::{Choice, Mix};
-use crate::write::conflict::field_names;
+use crate::write::conflict::{field_names, is_public};
 use crate::write::findings::Findings;
 use crate::write::outcome::WriteError;
 use crate::write::permit::Refusal;
@@ -44,7 +44,7 @@ impl Kept {
 
 /// What a decision keeps of a conflict about an event as it is by now.
 pub(super) fn kept(mix: &Mix, conflict: &Conflict, stored: &StoredEvent) -> Result<Kept, WriteError> {
-    let choices = choices(mix, &conflict.draft.contests)?;
+    let choices = choices(mix, &conflict.draft)?;
     let is_of = |side: Choice| choices.iter().all(|(_, choice)| *choice == side);
     if is_of(Choice::Ours) {
         return Ok(Kept::Ours);
@@ -70,9 +70,13 @@ pub(super) fn kept(mix: &Mix, conflict: &Conflict, stored: &StoredEvent) -> Resu
 }
 
 /// The side that is kept of each contested field.
-fn choices<'a>(mix: &Mix, contests: &'a [Contest]) -> Result<Vec<(&'a Contest, Choice)>, WriteError> {
+fn choices<'a>(mix: &Mix, draft: &'a ConflictDraft) -> Result<Vec<(&'a Contest, Choice)>, WriteError> {
+    let contests = &draft.contests;
     let mut findings = Findings::default();
-    let names: Vec<(String, Option<String>)> = contests.iter().map(field_names).collect();
+    let is_public = is_public(draft);
+    // who is not told of a guest is not told by a refusal either
+    let told = |(short, long): (String, Option<String>)| (short, long.filter(|_| is_public));
+    let names: Vec<(String, Option<String>)> = contests.iter().map(field_names).map(told).collect();
     let full = || names.iter().map(|(short, long)| long.as_ref().unwrap_or(short).as_str());
     let is_contested =
         |name: &String| names.iter().any(|(short, long)| name == short || Some(name) == long.as_ref());
@@ -92,4 +96,62 @@ fn choices<'a>(mix: &Mix, contests: &'a [Contest]) -> Result<Vec<(&'a Contest, C
         }
     }
     Ok(findings.sound(Some(choices)).map(|(choices, _)| choices)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::clock::Timestamp;
+    use calfleet_domain::model::{Body, End, Event, Fields, Uid, Visibility, When};
+    use calfleet_domain::reconcile::{Interval, Side, Verdict};
+
+    use super::*;
+
+    const GUEST: &str = "surgeon@example.com";
+
+    fn surgery(visibility: Visibility) -> Event {
+        let day = When::Date(chrono::NaiveDate::from_ymd_opt(2026, 12, 1).unwrap());
+        let fields = Fields { visibility, ..Fields::new(day, End::Unspecified) };
+        Event { uid: Uid::from("surgery@example.com"), body: Body::Single(fields) }
+    }
+
+    /// A conflict about a guest whom the provider has invited.
+    fn about_a_guest(visibility: Visibility) -> ConflictDraft {
+        let contest = Contest {
+            instance: None,
+            atom: Atom::Guest(GUEST.to_owned()),
+            winner: Side::Local,
+            verdict: Verdict::Person,
+            base: None,
+            local: None,
+            remote: None,
+        };
+        let at = Interval::at(Timestamp::ZERO);
+        ConflictDraft {
+            base: Some(surgery(visibility)),
+            local: Some(surgery(Visibility::Public)),
+            remote: Some(surgery(Visibility::Public)),
+            contests: vec![contest],
+            local_at: at,
+            remote_at: at,
+        }
+    }
+
+    #[test]
+    fn a_guest_of_what_was_ever_private_is_not_named_when_a_decision_is_refused() {
+        let mix = |name: &str| Mix { fields: [(name.to_owned(), Choice::Ours)].into(), rest: None };
+        for (visibility, is_named) in [(Visibility::Public, true), (Visibility::Private, false)] {
+            let draft = about_a_guest(visibility);
+            for refused in [choices(&Mix::default(), &draft), choices(&mix("title"), &draft)] {
+                let Err(WriteError::Invalid(findings)) = refused else { panic!("{refused:?}") };
+                assert_eq!(format!("{findings:?}").contains(GUEST), is_named, "{findings:?}");
+            }
+            assert!(choices(&mix("guest"), &draft).is_ok(), "{visibility:?}");
+            let by_address = choices(&mix(&format!("guest:{GUEST}")), &draft);
+            assert_eq!(
+                by_address.is_ok(),
+                is_named,
+                "who is not told of a guest cannot find one by guessing"
+            );
+        }
+    }
 }

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::OutboxId;
 use calfleet_service::explain::PushExplained;
 use calfleet_service::read::Page;
-use calfleet_service::write::IntentView;
+use calfleet_service::write::{IntentView, Mode};
 use calfleet_store::outbox::OutboxState;
 
 use super::auth::{Reader, Writer};
@@ -37,14 +37,23 @@ pub(super) async fn list(
     Ok(Json(Page { data, next_cursor, is_complete: true }))
 }
 
-/// `POST /outbox/{id}/retry`: what was given up of an event is tried again.
+/// `POST /outbox/{id}/retry?dry_run`: what was given up of an event is tried again.
 pub(super) async fn retry(
     State(app): State<App>,
     caller: Writer,
     Path(text): Path<String>,
-) -> Result<Json<IntentView>, Problem> {
+    wish: Wish,
+) -> Result<Response, Problem> {
     let id: OutboxId = id("id", &text)?;
-    Ok(Json(app.service.retry_intent(caller.organization_id, id, &caller.actor).await?))
+    let organization = caller.organization_id;
+    wish.is_about_all()?;
+    wish.is_unconditional()?;
+    if wish.terms(&caller, SILENT).mode == Mode::Explain {
+        let plan = app.service.plan_intent(organization, id).await?;
+        let view = app.service.plan_view(organization, &plan).await.map_err(Problem::store)?;
+        return Ok(Json(view).into_response());
+    }
+    Ok(Json(app.service.retry_intent(organization, id, &caller.actor).await?).into_response())
 }
 
 /// `POST /outbox/{id}/discard?dry_run`: what was given up of an event is dropped, and the event says again what the

@@ -100,6 +100,11 @@ async fn what_was_given_up_is_tried_again_or_dropped() {
     assert_eq!(plan["writes"][0]["operation"], "create");
     desk.sandbox.clear_faults();
     desk.fleet.admin(&["outbox", "retry", &retried]).await;
+    let retry = format!("/outbox/{retried}/retry?dry_run=true");
+    let told = desk.api.send(Method::POST, &retry).await;
+    assert_eq!((told.status, &told.body), (200, &plan));
+    let still = desk.fleet.admin(&["outbox", "list", "--state", "dead"]).await;
+    assert_eq!(still.as_array().unwrap().len(), 2, "a dry run tries nothing again");
     assert!(holds(PATIENCE, async || desk.held().len() == 1).await);
     let plan = desk.fleet.admin(&["outbox", "discard", &dropped, "--dry-run"]).await;
     assert_eq!((&plan["writes"][0]["operation"], &plan["mail"]["people"]), (&json!("delete"), &json!(0)));

@@ -26,6 +26,7 @@ pub(super) async fn list(
     reader: Reader,
     parameters: ListParameters,
 ) -> Result<Json<Page<ConflictView>>, Problem> {
+    parameters.only(&["state", "limit", "cursor"])?;
     let which = match parameters.state.as_deref() {
         None | Some("open") => Which::Open,
         Some("resolved") => Which::Resolved,

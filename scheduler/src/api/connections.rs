@@ -18,6 +18,7 @@ pub(super) async fn list(
     reader: Reader,
     parameters: ListParameters,
 ) -> Result<Json<Page<ConnectionView>>, Problem> {
+    parameters.only(&["limit", "cursor"])?;
     let limit = parameters.limit()?;
     let after =
         parameters.cursor.as_deref().map(|cursor| id::<ConnectionId>("cursor", cursor)).transpose()?;

@@ -21,6 +21,7 @@ pub(super) async fn list(
     reader: Reader,
     parameters: ListParameters,
 ) -> Result<Json<Page<EventView>>, Problem> {
+    parameters.only(&["from", "to", "calendar", "connection", "limit", "cursor"])?;
     let after = match &parameters.cursor {
         Some(text) => Some(
             read::read_cursor(text)
@@ -47,6 +48,7 @@ pub(super) async fn read(
     parameters: ListParameters,
 ) -> Result<Response, Problem> {
     let id: EventId = id("id", &text)?;
+    parameters.only(&["at"])?;
     if let Some(at) = parameters.at()? {
         return Ok(Json(app.service.event_at(reader.organization_id, id, at).await?).into_response());
     }
@@ -63,6 +65,7 @@ pub(super) async fn history(
     parameters: ListParameters,
 ) -> Result<Json<Page<ChangeView>>, Problem> {
     let id: EventId = id("id", &text)?;
+    parameters.only(&["limit"])?;
     let limit = parameters.limit()?;
     let data = app.service.event_history(reader.organization_id, id, limit).await?;
     let is_complete = data.len() < limit;
@@ -77,6 +80,7 @@ pub(super) async fn instances_of(
     parameters: ListParameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
     let id: EventId = id("id", &text)?;
+    parameters.only(&["from", "to", "time_zone", "limit", "cursor"])?;
     let query = instances_query(&parameters, Vec::new())?;
     let page = read::instances_of(&app.service.store, reader.organization_id, id, &query).await;
     page.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("event"))
@@ -88,6 +92,7 @@ pub(super) async fn instances(
     reader: Reader,
     parameters: ListParameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
+    parameters.only(&["from", "to", "time_zone", "calendar", "connection", "limit", "cursor"])?;
     let store = &app.service.store;
     let calendars = parameters.calendars(store, reader.organization_id).await?;
     let query = instances_query(&parameters, calendars)?;

@@ -23,6 +23,7 @@ pub(super) async fn list(
     reader: Reader,
     parameters: ListParameters,
 ) -> Result<Json<Page<IntentView>>, Problem> {
+    parameters.only(&["state", "limit", "cursor"])?;
     let state = match &parameters.state {
         None => OutboxState::Pending,
         Some(name) => OutboxState::from_name(name)

@@ -21,7 +21,7 @@ const LONGEST_STRETCH_DAYS: i64 = 366;
 /// Most calendars of one request.
 const MOST_CALENDARS: u32 = 1_000;
 
-/// What list requests understand; each route uses what it needs.
+/// What list requests understand; each route says which of it by [`ListParameters::only`].
 #[derive(Debug, Default)]
 pub(super) struct ListParameters {
     from: Option<String>,
@@ -67,6 +67,25 @@ impl ListParameters {
     pub(super) fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = &self.limit else { return Ok(PAGE) };
         let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+    /// Refuses what the route does not go by: what is asked for is never left aside in silence.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), Problem> {
+        let given = [
+            ("from", &self.from),
+            ("to", &self.to),
+            ("time_zone", &self.time_zone),
+            ("calendar", &self.calendar),
+            ("connection", &self.connection),
+            ("limit", &self.limit),
+            ("at", &self.at),
+            ("cursor", &self.cursor),
+            ("state", &self.state),
+        ];
+        match given.into_iter().find(|(name, value)| value.is_some() && !names.contains(name)) {
+            Some((name, _)) => Err(Problem::bad_parameter(name, "There is no such parameter here.")),
+            None => Ok(()),
+        }
+    }
+
         limit.ok_or_else(|| {
             Problem::bad_parameter("limit", format!("Give a number from 1 to {LARGEST_PAGE}."))
         })

@@ -73,6 +73,14 @@ async fn a_parameter_that_cannot_be_used_is_refused_by_its_name() {
         (format!("/instances?{year}&cursor=x"), "cursor"),
         ("/events?colour=blue".to_owned(), "colour"),
         ("/events?limit=1&limit=2".to_owned(), "limit"),
+        ("/events?state=dead".to_owned(), "state"),
+        ("/outbox?connection=x".to_owned(), "connection"),
+        ("/conflicts?calendar=x".to_owned(), "calendar"),
+        ("/connections?state=dead".to_owned(), "state"),
+        (format!("/events/{NOBODY}?limit=1"), "limit"),
+        (format!("/events/{NOBODY}/history?cursor=x"), "cursor"),
+        (format!("/events/{NOBODY}/instances?{year}&calendar=x"), "calendar"),
+        (format!("/instances?{year}&at=2026-01-01"), "at"),
     ];
     for (path, field) in cases {
         let answer = api.ask(&path).await;

@@ -64,9 +64,6 @@ impl<S: Sync> FromRequestParts<S> for ListParameters {
 }
 
 impl ListParameters {
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = &self.limit else { return Ok(PAGE) };
-        let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
     /// Refuses what the route does not go by: what is asked for is never left aside in silence.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), Problem> {
         let given = [
@@ -86,6 +83,9 @@ impl ListParameters {
         }
     }
 
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = &self.limit else { return Ok(PAGE) };
+        let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
         limit.ok_or_else(|| {
             Problem::bad_parameter("limit", format!("Give a number from 1 to {LARGEST_PAGE}."))
         })
@@ -147,10 +147,20 @@ impl ListParameters {
             connection.ok_or_else(|| Problem::not_found("connection"))?;
             calendars::list(&tx, id).await
         } else {
-            calendars::list_all(&tx, None, MOST_CALENDARS).await
+            // one more than there may be tells that there are too many
+            calendars::list_all(&tx, None, MOST_CALENDARS + 1).await
         };
-        Ok(listed.map_err(Problem::store)?.into_iter().map(|calendar| calendar.id).collect())
+        are_few(listed.map_err(Problem::store)?.into_iter().map(|calendar| calendar.id).collect())
     }
+}
+
+/// The calendars, unless there are more than one request can go through: leaving some out would pass for all.
+fn are_few(calendars: Vec<CalendarId>) -> Result<Vec<CalendarId>, Problem> {
+    if calendars.len() <= MOST_CALENDARS as usize {
+        return Ok(calendars);
+    }
+    let detail = format!("There are more than {MOST_CALENDARS} calendars: name a calendar or a connection.");
+    Err(Problem::refused("too_many_calendars", detail))
 }
 
 /// An id in a path or a parameter; what is no id at all is refused by name.
@@ -171,4 +181,23 @@ fn instant(field: &'static str, text: &str) -> Result<DateTime<Utc>, Problem> {
             "Give an instant such as 2026-11-01T00:00:00Z, or a date (midnight UTC).",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::clock::Rng as _;
+    use calfleet_runtime::clock::SystemRng;
+
+    use super::*;
+
+    #[test]
+    fn calendars_are_never_left_out_in_silence() {
+        let some = |count: u32| (0..count).map(|_| CalendarId(SystemRng.uuid(Timestamp::ZERO))).collect();
+
+        assert_eq!(are_few(some(MOST_CALENDARS)).unwrap().len(), 1_000);
+        let refused = serde_json::to_value(are_few(some(MOST_CALENDARS + 1)).unwrap_err()).unwrap();
+
+        let detail = "There are more than 1000 calendars: name a calendar or a connection.";
+        assert_eq!((&refused["status"], &refused["detail"]), (&422.into(), &detail.into()), "{refused}");
+    }
 }

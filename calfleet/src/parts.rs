@@ -114,7 +114,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Keeps the clock with the database's until `stop`.
+    /// Keeps the clock with the database's, and measures small, until `stop`.
     pub(crate) fn keep_time(&self, stop: CancellationToken) {
         let parts = self.clone();
         tokio::spawn(async move {

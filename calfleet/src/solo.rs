@@ -39,6 +39,7 @@ pub(crate) async fn run_parts(
     socket: Socket,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    parts.keep_time(shutdown.clone());
     let freed = calfleet_store::work::free_all(&parts.service.store, parts.service.now()).await?;
     tracing::debug!(freed, "freed the leases of the process before");
     tracing::info!(address = %socket.address()?, "solo is running");

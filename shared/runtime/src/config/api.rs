@@ -55,9 +55,25 @@ impl ApiConfig {
     pub(super) fn check(&self, complaints: &mut Vec<Complaint>) {
         within(complaints, "api.max_body_bytes", &self.max_body_bytes, 1_000..=100_000_000);
         within(complaints, "api.timeout", &self.timeout, Duration::from_secs(1)..=Duration::from_mins(5));
+        if let Some(url) = &self.public_url
+            && !is_base(url)
+        {
+            let advice = format!(
+                "{url} cannot be used; give an http or https address without a query that ends with a slash, such as https://calfleet.example.com/."
+            );
+            complaints.push(Complaint { key: "api.public_url", advice });
+        }
         if !self.worker_listen.is_empty() && self.worker_address().is_none() {
             let advice = "is no address:port such as 127.0.0.1:8401.".to_owned();
             complaints.push(Complaint { key: "api.worker_listen", advice });
         }
     }
+}
+
+/// Whether paths can be added to an address: without the slash its last part would be lost.
+fn is_base(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.path().ends_with('/')
+        && url.query().is_none()
+        && url.fragment().is_none()
 }

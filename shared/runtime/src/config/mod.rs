@@ -174,6 +174,33 @@ mod tests {
         assert!(cause.to_string().contains("leese"), "{cause}");
     }
 
+    /// The keys that are complained of.
+    fn complained(text: &str) -> Vec<&'static str> {
+        match Config::from_text(text) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Unusable(complaints)) => complaints.iter().map(|one| one.key).collect(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_public_address_to_which_paths_cannot_be_added_is_complained_of() {
+        for (url, is_good) in [
+            ("", true),
+            ("https://example.com", true),
+            ("https://example.com/calfleet/", true),
+            ("http://127.0.0.1:8400/", true),
+            ("https://example.com/calfleet", false),
+            ("https://example.com/?tenant=1", false),
+            ("https://example.com/#calfleet", false),
+            ("ftp://example.com/", false),
+            ("mailto:ada@example.com", false),
+        ] {
+            let complained = complained(&format!("[api]\npublic_url = \"{url}\""));
+            assert_eq!(complained, if is_good { vec![] } else { vec!["api.public_url"] }, "{url}");
+        }
+    }
+
     #[test]
     fn rules_between_keys_are_checked() {
         let error =

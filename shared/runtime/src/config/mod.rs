@@ -118,6 +118,7 @@ impl Config {
         self.limits.check(&mut complaints);
         self.providers.check(&mut complaints);
         self.api.check(&mut complaints);
+        self.telemetry.check(&mut complaints);
         for (provider, key, client_id) in [
             ("Google", "providers.google.client_id", &self.providers.google.client_id),
             ("Microsoft", "providers.microsoft.client_id", &self.providers.microsoft.client_id),
@@ -199,6 +200,15 @@ mod tests {
             let complained = complained(&format!("[api]\npublic_url = \"{url}\""));
             assert_eq!(complained, if is_good { vec![] } else { vec!["api.public_url"] }, "{url}");
         }
+    }
+
+    #[test]
+    fn a_log_filter_that_cannot_be_read_is_complained_of() {
+        assert_eq!(complained("[telemetry]\nlog_filter = \"calfleet=verbose\""), ["telemetry.log_filter"]);
+        assert_eq!(
+            complained("[telemetry]\nlog_filter = \"calfleet_worker=debug,info\""),
+            Vec::<&str>::new()
+        );
     }
 
     #[test]

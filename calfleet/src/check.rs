@@ -1,11 +1,13 @@
 //! `calfleet check`: looks at everything an installation needs and says in plain words what is wrong.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::clock::Clock;
+use calfleet_domain::job::Kind;
 use calfleet_queue::{Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_runtime::config::{Config, ConfigError};
@@ -70,14 +72,7 @@ pub(crate) async fn run(config: Option<&Path>, arguments: &Arguments) -> anyhow:
 }
 
 async fn look(config: &Config, findings: &mut Findings) {
-    let is_made_later = config.database.is_sqlite() && !config.vault.key_file.exists();
-    match keys::ring(&config.vault, false) {
-        Err(_) if is_made_later => findings.good("master keys", "the key file is made at the first start"),
-        Ok(ring) => {
-            findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()));
-        }
-        Err(error) => findings.bad("master keys", format!("{error:#}")),
-    }
+    look_at_keys(config, findings);
     look_at_queue(config, findings).await;
     findings.good("notifications", told(config));
     match calfleet_migrations::pending(&config.database.url).await {
@@ -92,6 +87,18 @@ async fn look(config: &Config, findings: &mut Findings) {
         Err(error) => {
             findings.failed("database", "see that database.url is right and the server runs", &error);
         }
+    }
+}
+
+fn look_at_keys(config: &Config, findings: &mut Findings) {
+    let vault = &config.vault;
+    let is_made_later = config.database.is_sqlite() && !keys::are_given(vault) && !vault.key_file.exists();
+    match keys::ring(vault, false) {
+        Err(_) if is_made_later => findings.good("master keys", "the key file is made at the first start"),
+        Ok(ring) => {
+            findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()));
+        }
+        Err(error) => findings.bad("master keys", format!("{error:#}")),
     }
 }
 
@@ -178,12 +185,28 @@ async fn look_at_fleet(
         total(|count| count.paused),
         total(|count| count.dead),
     );
-    if total(|count| count.dead) > 0 {
-        findings.bad("work", format!("{detail}; 'calfleet admin sync CONNECTION' tries a dead one again"));
-    } else {
+    let dead: BTreeSet<Kind> = counts.iter().filter(|count| count.dead > 0).map(|count| count.kind).collect();
+    if dead.is_empty() {
         findings.good("work", detail);
+    } else {
+        let remedies: Vec<String> = dead.into_iter().map(remedy).collect();
+        findings.bad("work", format!("{detail}; {}", remedies.join(", ")));
     }
     Ok(())
+}
+
+/// What a person can do about work that was given up.
+fn remedy(dead: Kind) -> String {
+    let how = match dead {
+        Kind::Sync => "'calfleet admin sync CONNECTION'",
+        Kind::Push => "'calfleet admin outbox retry INTENT'",
+        Kind::Watch => "'calfleet admin resume CONNECTION'",
+        Kind::Refresh => "connecting the account again",
+        Kind::Deliver | Kind::Remind | Kind::Purge | Kind::Revoke => {
+            return format!("the log says why a {} died", dead.as_str());
+        }
+    };
+    format!("a dead {} is tried again by {how}", dead.as_str())
 }
 
 /// What was found so far.
@@ -208,5 +231,31 @@ impl Findings {
             cause = error.source();
         }
         self.bad(subject, format!("{advice} ({chain})"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_cannot_be_used_are_wrong_also_where_a_file_would_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys").display().to_string();
+        for (keys, is_good) in [("", true), ("2026:short", false)] {
+            let text = format!("[vault]\nkeys = \"{keys}\"\nkey_file = \"{file}\"");
+            let mut findings = Findings::default();
+
+            look_at_keys(&Config::from_text(&text).unwrap(), &mut findings);
+
+            let [finding] = &findings.0[..] else { panic!("{findings:?}") };
+            assert_eq!(finding.is_good, is_good, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_dead_has_a_remedy_of_its_own() {
+        assert!(remedy(Kind::Sync).contains("admin sync CONNECTION"));
+        assert!(remedy(Kind::Push).contains("admin outbox retry INTENT"));
     }
 }

@@ -14,11 +14,15 @@ use calfleet_runtime::config::vault::VaultConfig;
 use calfleet_store::vault::KeyRing;
 use secrecy::ExposeSecret;
 
+/// Whether keys stand in the configuration itself.
+pub(crate) fn are_given(config: &VaultConfig) -> bool {
+    !config.keys.expose_secret().trim().is_empty()
+}
+
 /// Reads the key ring; `makes_file` says whether a missing key file is made.
 pub(crate) fn ring(config: &VaultConfig, makes_file: bool) -> anyhow::Result<KeyRing> {
-    let given = config.keys.expose_secret();
-    if !given.trim().is_empty() {
-        return parse(given.split(',')).context("read vault.keys");
+    if are_given(config) {
+        return parse(config.keys.expose_secret().split(',')).context("read vault.keys");
     }
     let file = &config.key_file;
     if !file.exists() {

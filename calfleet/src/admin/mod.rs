@@ -133,7 +133,9 @@ impl Whose {
         let tx = service.store.read(Scope::Fleet).await?;
         let found = if let Some(name) = &self.organization {
             match name.parse() {
-                Ok(id) => Some(id),
+                // an id that is nobody's is no name of a new one
+                Ok(id) if organizations::list(&tx).await?.contains(&id) => Some(id),
+                Ok(id) => bail!("there is no such organization: {id}"),
                 Err(_) => organizations::find(&tx, name).await?,
             }
         } else {

@@ -69,6 +69,8 @@ async fn what_cannot_be_written_is_refused_in_one_sentence() {
         (&["event", "delete", event, "--organization", "strangers"], "no such event"),
         (&["event", "history", event, "--organization", "strangers"], "no such event"),
         (&["event", "delete", event], "--organization"),
+        (&["list", "--organization", event], "no such organization"),
+        (&["key", "create", "y", "--organization", event], "no such organization"),
         (&["outbox", "retry", event, "--organization", "default"], "no such outbox entry"),
         (&["outbox", "discard", event, "--organization", "default"], "no such outbox entry"),
         (&["conflicts", "resolve", event, "--keep", "ours", "--organization", "default"], "no such conflict"),

@@ -1,5 +1,6 @@
 //! `admin cleanup`.
 
+use anyhow::bail;
 use calfleet_domain::model::{ConnectionId, Notify};
 use calfleet_service::write::{Mode, Terms};
 use calfleet_service::{Actor, Service};
@@ -27,16 +28,20 @@ pub(super) async fn run(service: &Service, command: &Cleanup) -> anyhow::Result<
     let mode = if command.dry_run { Mode::Explain } else { Mode::Store };
     let terms = Terms { notify: Notify::None, mode, ..Terms::of_person(organization, Actor::operator()) };
     let cleaned = service.clean_up(id, &terms).await.map_err(refusal)?;
-    if command.format.json {
-        return print::json(&cleaned);
-    }
-    for one in &cleaned {
-        let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-        print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
-    }
     let refused = cleaned.iter().filter(|one| one.error.is_some()).count();
-    let count = cleaned.len() - refused;
-    let what = if command.dry_run { "would be deleted" } else { "are deleted; the provider is told now" };
-    let rest = if refused == 0 { String::new() } else { format!(", {refused} refused") };
-    print::line(&format!("{count} events that were made here {what}{rest}."))
+    if command.format.json {
+        print::json(&cleaned)?;
+    } else {
+        for one in &cleaned {
+            let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
+        }
+        let count = cleaned.len() - refused;
+        let what = if command.dry_run { "would be deleted" } else { "are deleted; the provider is told now" };
+        print::line(&format!("{count} events that were made here {what}."))?;
+    }
+    if refused > 0 {
+        bail!("{refused} of {} events were refused", cleaned.len());
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `admin undo`.
 
+use anyhow::bail;
 use calfleet_service::Service;
 
 use super::written::{Trial, refusal};
@@ -19,20 +20,24 @@ pub(crate) struct Undo {
 pub(super) async fn run(service: &Service, command: &Undo) -> anyhow::Result<()> {
     let terms = command.trial.terms(service).await?;
     let undone = service.undo_cause(&command.cause, &terms).await.map_err(refusal)?;
-    if command.trial.format.json {
-        return print::json(&undone);
-    }
-    for one in &undone {
-        let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-        print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
-    }
     let refused = undone.iter().filter(|one| one.error.is_some()).count();
-    let count = undone.len() - refused;
-    let what = if command.trial.is_dry_run() {
-        "would be taken back"
+    if command.trial.format.json {
+        print::json(&undone)?;
     } else {
-        "are taken back; providers are told now"
-    };
-    let rest = if refused == 0 { String::new() } else { format!(", {refused} refused") };
-    print::line(&format!("{count} changes {what}{rest}."))
+        for one in &undone {
+            let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
+        }
+        let count = undone.len() - refused;
+        let what = if command.trial.is_dry_run() {
+            "would be taken back"
+        } else {
+            "are taken back; providers are told now"
+        };
+        print::line(&format!("{count} changes {what}."))?;
+    }
+    if refused > 0 {
+        bail!("{refused} of {} changes were refused", undone.len());
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use calfleet_domain::model::Notify;
 use calfleet_service::write::{Mode, Outcome, Plan, PlanView, Terms, WriteError, WriteView};
 use calfleet_service::{Actor, Service};
@@ -81,7 +81,15 @@ impl Trial {
         }
         let until = service.now().plus(wait);
         let view = service.confirmation(terms.organization_id, &outcome, until).await?;
-        if self.format.json { print::json(&view) } else { print::line(&sentence(&view)) }
+        if self.format.json {
+            print::json(&view)?;
+        } else {
+            print::line(&sentence(&view))?;
+        }
+        if view.sync == "failed" {
+            bail!("the write was given up");
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ mod refresh_kills;
 mod refused_writes;
 mod server_writes;
 mod servers;
+mod shell;
 mod sign_in;
 mod strangers;
 mod writes;

@@ -16,6 +16,8 @@ use crate::print;
 
 /// Events read at once.
 const PAGE: usize = 500;
+/// What stands below a list that is cut.
+const MORE: &str = "There are more: ask for a shorter time or a higher --limit.";
 
 /// Which events, and how.
 #[derive(Debug, clap::Args)]
@@ -86,10 +88,11 @@ async fn all(
         from: command.from.map(|day| Timestamp::from_utc(midnight(day))),
         until: command.to.map(|day| Timestamp::from_utc(midnight(day))),
         after: None,
-        limit: PAGE.min(command.limit),
+        // one more than is printed tells whether there are more
+        limit: PAGE.min(command.limit.saturating_add(1)),
     };
     let mut views: Vec<EventView> = Vec::new();
-    while views.len() < command.limit {
+    while views.len() <= command.limit {
         let page = read::events(&service.store, organization, &query).await?;
         views.extend(page.data);
         query.after = page.next_cursor.as_deref().and_then(read::read_cursor);
@@ -97,12 +100,14 @@ async fn all(
             break;
         }
     }
+    let is_cut = views.len() > command.limit;
     views.truncate(command.limit);
     if command.format.json {
         return print::json(&views);
     }
     let rows: Vec<[String; 4]> = views.iter().map(event_row).collect();
-    print::table(["START", "REPEATS", "TITLE", "NOTE"], &rows)
+    print::table(["START", "REPEATS", "TITLE", "NOTE"], &rows)?;
+    if is_cut { print::line(MORE) } else { Ok(()) }
 }
 
 async fn instances(
@@ -128,10 +133,7 @@ async fn instances(
     }
     let rows: Vec<[String; 3]> = page.data.iter().map(instance_row).collect();
     print::table(["START", "END", "TITLE"], &rows)?;
-    if page.next_cursor.is_some() || !page.is_complete {
-        print::line("There are more: ask for a shorter time or a higher --limit.")?;
-    }
-    Ok(())
+    if page.next_cursor.is_some() || !page.is_complete { print::line(MORE) } else { Ok(()) }
 }
 
 fn midnight(day: NaiveDate) -> DateTime<Utc> {

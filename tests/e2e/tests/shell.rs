@@ -1,11 +1,12 @@
-//! What a script sees of the shell: how a command ends.
+//! What a script sees of the shell: how a command ends, where its list is cut, and that a reader may go away.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use calfleet_sandbox::{Fault, FaultRule};
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::fleet::executable;
 use crate::writes::{Desk, review};
 
 const START: [&str; 6] =
@@ -47,5 +48,29 @@ async fn what_is_refused_of_many_ends_with_an_error_after_all_was_printed() {
 
         let (code, entries) = ended(&output);
         assert_eq!((code, &entries[0]["outcome"]), (Some(1), &"refused".into()), "{arguments:?}: {entries}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_cut_says_so_and_a_reader_may_go_away() {
+    let desk = Desk::open().await;
+    for _ in 0..2 {
+        desk.create("", &review()).await;
+    }
+
+    let cut = desk.fleet.shown(&["events", "--limit", "1"]).await;
+    let whole = desk.fleet.shown(&["events", "--limit", "2"]).await;
+
+    assert!(cut.contains("There are more"), "{cut}");
+    assert!(!whole.contains("There are more"), "{whole}");
+    for arguments in [&["admin", "events", "--json"][..], &["admin", "events"]] {
+        let settings = desk.fleet.settings().iter().map(|(name, value)| (name, value));
+        let mut command = tokio::process::Command::new(executable());
+        command.args(arguments).envs(settings).current_dir(desk.fleet.folder());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().await.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !told.contains("pipe"), "{arguments:?}: {told}");
     }
 }

@@ -172,9 +172,15 @@ fn preferred(headers: &HeaderMap) -> Option<Duration> {
 
 fn request_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(REQUEST_ID) else { return Ok(None) };
-    let name = value.to_str().ok().filter(|name| !name.is_empty() && name.len() <= KEY_CHARS);
+    let name = value.to_str().ok().filter(|name| is_request_name(name));
     let detail = "Give a name of 1 to 200 visible ASCII characters, or none: then it is given one.";
     name.map(str::to_owned).map(Some).ok_or_else(|| Problem::bad_parameter("X-Request-Id", detail))
+}
+
+/// Whether a request can be called so: what a header can carry, and every database keep.
+pub(super) fn is_request_name(name: &str) -> bool {
+    let is_visible = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
+    (1..=KEY_CHARS).contains(&name.len()) && name.bytes().all(is_visible)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -15,7 +15,7 @@ use super::auth::Writer;
 use super::body::Body;
 use super::parameters::id;
 use super::problem::Problem;
-use super::wish::Wish;
+use super::wish::{Wish, is_request_name};
 use crate::app::App;
 
 /// Who writes about people tells them, unless asked otherwise.
@@ -178,6 +178,11 @@ pub(super) async fn undo_cause(
     wish.is_about_all()?;
     wish.is_unconditional()?;
     let UndoCause { cause_id } = body.read()?;
+    if !is_request_name(&cause_id) {
+        let detail =
+            "Give the name of a request or a run as the history has it: 1 to 200 visible ASCII characters.";
+        return Err(Problem::bad_field("cause_id", detail));
+    }
     let terms = Terms { idempotency_key: None, ..wish.terms(&caller, SILENT) };
     Ok(Json(app.service.undo_cause(&cause_id, &terms).await?))
 }

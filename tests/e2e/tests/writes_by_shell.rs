@@ -100,13 +100,13 @@ async fn what_was_given_up_is_tried_again_or_dropped() {
 
     let plan = desk.fleet.admin(&["outbox", "retry", &retried, "--dry-run"]).await;
     assert_eq!(plan["writes"][0]["operation"], "create");
-    desk.sandbox.clear_faults();
-    desk.fleet.admin(&["outbox", "retry", &retried]).await;
     let retry = format!("/outbox/{retried}/retry?dry_run=true");
     let told = desk.api.send(Method::POST, &retry).await;
     assert_eq!((told.status, &told.body), (200, &plan));
     let still = desk.fleet.admin(&["outbox", "list", "--state", "dead"]).await;
     assert_eq!(still.as_array().unwrap().len(), 2, "a dry run tries nothing again");
+    desk.sandbox.clear_faults();
+    desk.fleet.admin(&["outbox", "retry", &retried]).await;
     assert!(holds(PATIENCE, async || desk.held().len() == 1).await);
     let plan = desk.fleet.admin(&["outbox", "discard", &dropped, "--dry-run"]).await;
     assert_eq!((&plan["writes"][0]["operation"], &plan["mail"]["people"]), (&json!("delete"), &json!(0)));
@@ -215,6 +215,13 @@ async fn what_one_request_changed_is_taken_back_by_its_name() {
     assert!(told.contains("no such request or run"), "{told}");
     let unknown = desk.api.send_json(Method::POST, "/undo", &json!({ "cause_id": "sprint-8" })).await;
     assert_eq!(problem(&unknown, 404), "not_found");
+    for odd in ["\u{0}", "", "sprint \u{e9}"] {
+        let refused = desk.api.send_json(Method::POST, "/undo", &json!({ "cause_id": odd })).await;
+        assert_eq!(
+            (problem(&refused, 400), &refused.body["field"]),
+            ("bad_body".to_owned(), &json!("cause_id"))
+        );
+    }
     let long = "x".repeat(201);
     let endless = desk.api.send_with(Method::POST, &create, &review(), &[("X-Request-Id", &long)]).await;
     assert_eq!(problem(&endless, 400), "bad_parameter");

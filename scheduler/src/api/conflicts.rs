@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use calfleet_domain::model::ConflictId;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::auth::{Reader, Writer};
 use super::body::Body;
-use super::parameters::{ListParameters, id};
+use super::parameters::{ListParameters, Path, id};
 use super::problem::Problem;
 use super::wish::Wish;
 use super::writes::{SILENT, answer};

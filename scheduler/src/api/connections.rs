@@ -1,14 +1,14 @@
 //! `/connections` and `/calendars`: where they lead, how they are, how fresh they are.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use calfleet_domain::model::{CalendarId, ConnectionId};
 use calfleet_service::explain::SyncExplained;
 use calfleet_service::overview::{self, CalendarView, ConnectionView};
 use calfleet_service::read::Page;
 
 use super::auth::Reader;
-use super::parameters::{ListParameters, id};
+use super::parameters::{ListParameters, Path, id};
 use super::problem::Problem;
 use crate::app::App;
 

@@ -4,7 +4,7 @@
 //! go, 200 when nothing is left to do. Repeating them changes nothing.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use calfleet_domain::model::{ConnectionId, ConnectionState, ProviderKind, UserId};
@@ -16,7 +16,7 @@ use calfleet_store::departures::Events;
 use calfleet_store::{Scope, StoreError};
 
 use super::auth::Connector;
-use super::parameters::id;
+use super::parameters::{Path, id};
 use super::problem::Problem;
 use crate::app::App;
 

@@ -1,7 +1,7 @@
 //! `/events` and `/instances`: what the calendars hold, and when it takes place.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::clock::Timestamp;
@@ -11,7 +11,7 @@ use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page
 use calfleet_store::events::RangeQuery;
 
 use super::auth::Reader;
-use super::parameters::{ListParameters, id};
+use super::parameters::{ListParameters, Path, id};
 use super::problem::Problem;
 use crate::app::App;
 

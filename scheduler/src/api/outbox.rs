@@ -1,7 +1,7 @@
 //! `/outbox`: what the providers have yet to be told, and what was given up.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::OutboxId;
@@ -11,7 +11,7 @@ use calfleet_service::write::{IntentView, Mode};
 use calfleet_store::outbox::OutboxState;
 
 use super::auth::{Reader, Writer};
-use super::parameters::{ListParameters, id};
+use super::parameters::{ListParameters, Path, id};
 use super::problem::Problem;
 use super::wish::Wish;
 use super::writes::{SILENT, answer};

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use calfleet_domain::clock::Timestamp;
@@ -9,6 +11,7 @@ use calfleet_domain::model::{CalendarId, ConnectionId, OrganizationId};
 use calfleet_store::{Scope, Store, calendars, connections};
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
@@ -161,6 +164,28 @@ fn are_few(calendars: Vec<CalendarId>) -> Result<Vec<CalendarId>, Problem> {
     }
     let detail = format!("There are more than {MOST_CALENDARS} calendars: name a calendar or a connection.");
     Err(Problem::refused("too_many_calendars", detail))
+}
+
+/// What stands in the path, decoded; what is no UTF-8 is refused by its name, like any parameter.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(found)) => Ok(Self(found)),
+            Err(PathRejection::FailedToDeserializePathParams(failure)) => {
+                let field = match failure.into_kind() {
+                    ErrorKind::InvalidUtf8InPathParam { key } => key,
+                    _ => "path".to_owned(),
+                };
+                Err(Problem::bad_parameter(field, "Write it percent-encoded, in UTF-8."))
+            }
+            Err(_) => Err(Problem::no_route()),
+        }
+    }
 }
 
 /// An id in a path or a parameter; what is no id at all is refused by name.

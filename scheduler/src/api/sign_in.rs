@@ -2,7 +2,7 @@
 //! users and finishes it with its own credentials.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use calfleet_domain::model::{ConnectionId, ProviderKind, UserId};
 use calfleet_service::Actor;
@@ -15,6 +15,7 @@ use url::Url;
 
 use super::auth::Connector;
 use super::body::Body;
+use super::parameters::Path;
 use super::problem::Problem;
 use crate::app::App;
 

@@ -4,7 +4,7 @@
 //! back until the provider has answered, with no transaction open: 200 or 201 then, 202 and the same body otherwise.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use calfleet_domain::model::{CalendarId, EventId, HistoryId, Notify, ParticipationStatus};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::auth::Writer;
 use super::body::Body;
-use super::parameters::id;
+use super::parameters::{Path, id};
 use super::problem::Problem;
 use super::wish::{Wish, is_request_name};
 use crate::app::App;

@@ -183,6 +183,9 @@ impl From<WriteError> for Problem {
                 Self::new(StatusCode::CONFLICT, "request_underway", "Underway", detail)
             }
             WriteError::Store(error) | WriteError::Open(OpenError::Store(error)) => Self::store(error),
+            WriteError::Open(OpenError::Driver(error)) => {
+                Self::provider(error.problem.code(), error.problem.to_string())
+            }
             WriteError::Open(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -260,5 +263,24 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use calfleet_domain::failure::FailureClass;
+    use calfleet_providers::driver::{self, DriverError};
+
+    use super::*;
+
+    #[test]
+    fn an_account_whose_address_may_not_be_reached_is_told_as_such() {
+        let cause = driver::Problem::AddressNotAllowed { host: "dav.example.com".to_owned() };
+        let error = DriverError::new("connect", FailureClass::Permanent, cause);
+
+        let problem = Problem::from(WriteError::Open(OpenError::Driver(error)));
+
+        assert_eq!(problem.status, 502);
+        assert!(problem.detail.contains("providers.http.allowed_networks"), "{}", problem.detail);
     }
 }

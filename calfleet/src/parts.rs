@@ -37,6 +37,10 @@ use crate::{keys, limits};
 
 /// How often the database's clock is compared with the machine's.
 const CLOCK_CHECK: Duration = Duration::from_mins(1);
+/// A look at it that takes longer says too little of when it was answered.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// How often it is looked at until one look is quick enough.
+const LOOKS: usize = 3;
 
 /// A run of a sync gives its slot up by itself after `sync.turn_time`; this is for one that hangs in a listing.
 const LONGEST_SYNC: Duration = Duration::from_mins(20);
@@ -133,19 +137,27 @@ impl Parts {
         if self.service.store.is_sqlite() {
             return; // the same machine
         }
-        let before = self.clock.now();
-        match self.service.store.database_time().await {
-            Ok(at) => {
-                let middle = before.0.midpoint(self.clock.now().0);
-                self.clock.advance_ms(at.0 - middle);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database's clock cannot be read"
-                );
+        // the first look may have to wait for a connection
+        for _ in 0..LOOKS {
+            let before = self.clock.now();
+            match self.service.store.database_time().await {
+                Ok(at) => {
+                    let after = self.clock.now();
+                    if after.since(before) <= LONGEST_LOOK {
+                        self.clock.advance_ms(at.0 - before.0.midpoint(after.0));
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database's clock cannot be read"
+                    );
+                    return;
+                }
             }
         }
+        tracing::warn!("the database takes too long to say its time; the clock stays as it is");
     }
 
     /// What the API's handlers are given.

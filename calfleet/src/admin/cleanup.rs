@@ -1,12 +1,11 @@
 //! `admin cleanup`.
 
-use anyhow::bail;
 use calfleet_domain::model::{ConnectionId, Notify};
 use calfleet_service::write::{Mode, Terms};
 use calfleet_service::{Actor, Service};
 
 use super::owner;
-use super::written::refusal;
+use super::written::{refusal, report_each};
 use crate::print;
 
 /// Whose events to take back.
@@ -28,20 +27,11 @@ pub(super) async fn run(service: &Service, command: &Cleanup) -> anyhow::Result<
     let mode = if command.dry_run { Mode::Explain } else { Mode::Store };
     let terms = Terms { notify: Notify::None, mode, ..Terms::of_person(organization, Actor::operator()) };
     let cleaned = service.clean_up(id, &terms).await.map_err(refusal)?;
-    let refused = cleaned.iter().filter(|one| one.error.is_some()).count();
-    if command.format.json {
-        print::json(&cleaned)?;
-    } else {
-        for one in &cleaned {
-            let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-            print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
-        }
-        let count = cleaned.len() - refused;
-        let what = if command.dry_run { "would be deleted" } else { "are deleted; the provider is told now" };
-        print::line(&format!("{count} events that were made here {what}."))?;
-    }
-    if refused > 0 {
-        bail!("{refused} of {} events were refused", cleaned.len());
-    }
-    Ok(())
+    let what = if command.dry_run { "would be deleted" } else { "are deleted; the provider is told now" };
+    report_each(
+        command.format,
+        &cleaned,
+        |one| (one.event_id, one.outcome, one.error.as_deref()),
+        &format!("events that were made here {what}"),
+    )
 }

@@ -1,10 +1,8 @@
 //! `admin undo`.
 
-use anyhow::bail;
 use calfleet_service::Service;
 
-use super::written::{Trial, refusal};
-use crate::print;
+use super::written::{Trial, refusal, report_each};
 
 /// What to take back.
 #[derive(Debug, clap::Args)]
@@ -20,24 +18,15 @@ pub(crate) struct Undo {
 pub(super) async fn run(service: &Service, command: &Undo) -> anyhow::Result<()> {
     let terms = command.trial.terms(service).await?;
     let undone = service.undo_cause(&command.cause, &terms).await.map_err(refusal)?;
-    let refused = undone.iter().filter(|one| one.error.is_some()).count();
-    if command.trial.format.json {
-        print::json(&undone)?;
+    let what = if command.trial.is_dry_run() {
+        "would be taken back"
     } else {
-        for one in &undone {
-            let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-            print::line(&format!("{} {}{why}", one.event_id, one.outcome))?;
-        }
-        let count = undone.len() - refused;
-        let what = if command.trial.is_dry_run() {
-            "would be taken back"
-        } else {
-            "are taken back; providers are told now"
-        };
-        print::line(&format!("{count} changes {what}."))?;
-    }
-    if refused > 0 {
-        bail!("{refused} of {} changes were refused", undone.len());
-    }
-    Ok(())
+        "are taken back; providers are told now"
+    };
+    report_each(
+        command.trial.format,
+        &undone,
+        |one| (one.event_id, one.outcome, one.error.as_deref()),
+        &format!("changes {what}"),
+    )
 }

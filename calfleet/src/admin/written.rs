@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use calfleet_domain::model::Notify;
+use calfleet_domain::model::{EventId, Notify};
 use calfleet_service::write::{Mode, Outcome, Plan, PlanView, Terms, WriteError, WriteView};
 use calfleet_service::{Actor, Service};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Makes, Whose};
@@ -34,6 +35,33 @@ pub(crate) struct Trial {
     whose: Whose,
     #[command(flatten)]
     pub(super) format: print::Format,
+}
+
+/// What became of one of many events.
+type Fate<'a> = (EventId, &'static str, Option<&'a str>);
+
+/// Prints what became of many events, a line each, and ends with an error when some were refused. `done` says what the
+/// others are, such as `changes are taken back`.
+pub(super) fn report_each<T: Serialize>(
+    format: print::Format,
+    all: &[T],
+    fate: impl Fn(&T) -> Fate<'_>,
+    done: &str,
+) -> anyhow::Result<()> {
+    let refused = all.iter().filter(|one| fate(one).2.is_some()).count();
+    if format.json {
+        print::json(&all)?;
+    } else {
+        for (id, outcome, error) in all.iter().map(&fate) {
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            print::line(&format!("{id} {outcome}{why}"))?;
+        }
+        print::line(&format!("{} {done}.", all.len() - refused))?;
+    }
+    if refused > 0 {
+        bail!("{refused} of {} were refused", all.len());
+    }
+    Ok(())
 }
 
 impl Manner {

@@ -109,13 +109,7 @@ impl Turn<'_> {
             };
             let Planned { writes, counts } = self.plan(changes, held, requested_at, along.cause);
             let tx = self.begin().await?;
-            let stamp = Stamp {
-                now: self.sync.clock.now(),
-                requested_at,
-                zone_data: DATA_VERSION,
-                cause_id: Some(CauseId::Run(self.sync.run)),
-            };
-            match apply::apply(&tx, self.key, &writes, &stamp).await {
+            match apply::apply(&tx, self.key, &writes, &self.stamp(requested_at)).await {
                 Ok(Applied::Written) => {}
                 Ok(Applied::Outdated) => {
                     tx.rollback().await?;
@@ -138,6 +132,16 @@ impl Turn<'_> {
             return Ok(());
         }
         Err(Stop::Contended)
+    }
+
+    /// What a transaction notes of itself, about what was asked for at `requested_at`.
+    pub(super) fn stamp(&self, requested_at: Timestamp) -> Stamp<'static> {
+        Stamp {
+            now: self.sync.clock.now(),
+            requested_at,
+            zone_data: DATA_VERSION,
+            cause_id: Some(CauseId::Run(self.sync.run)),
+        }
     }
 
     /// Whether nothing is held that these are about: copies of a calendar that nobody has listed before. What stands

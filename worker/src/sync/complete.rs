@@ -7,10 +7,9 @@ use calfleet_domain::model::{Body, EventId, Listing, ProviderId, RemoteChange, S
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_domain::recurrence::{Budget, expand};
 use calfleet_providers::driver::Coverage;
-use calfleet_store::apply::{self, Applied, PageWrites, Stamp, Touched};
+use calfleet_store::apply::{self, Applied, PageWrites, Touched};
 use calfleet_store::calendar_sync::SweepInDoubt;
 use calfleet_store::events::{self, Known, StoredRow};
-use calfleet_store::history::CauseId;
 use calfleet_store::listing::{self, ListingHash};
 use calfleet_store::{Tx, occurrences};
 use chrono_tz::Tz;
@@ -219,13 +218,7 @@ impl Turn<'_> {
     async fn set_some_aside(&mut self, mut writes: PageWrites, began: Timestamp) -> Result<(), Stop> {
         for _ in 0..PLANS {
             let tx = self.begin().await?;
-            let stamp = Stamp {
-                now: self.sync.clock.now(),
-                requested_at: began,
-                zone_data: DATA_VERSION,
-                cause_id: Some(CauseId::Run(self.sync.run)),
-            };
-            match apply::apply(&tx, self.key, &writes, &stamp).await {
+            match apply::apply(&tx, self.key, &writes, &self.stamp(began)).await {
                 Ok(Applied::Written) => {}
                 Ok(Applied::Outdated) => {
                     tx.rollback().await?;

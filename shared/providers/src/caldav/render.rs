@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::ics;
+use calfleet_domain::ics::{self, Item, Limits};
 use calfleet_domain::model::{Body, Event, Fields, Override, RecurrenceId};
 
 use crate::driver::Agreed;
@@ -20,11 +20,26 @@ pub(super) fn new_object(event: &Event, mark: &str, now: Timestamp) -> String {
 
 /// The text of an object that says `after` from now on.
 pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, now: Timestamp) -> String {
-    let after = in_sequence(held.event, after);
-    match held.raw {
-        Some(raw) => ics::patch(raw, held.event, &after, now),
-        None => ics::write(&after, now),
+    let Some(raw) = held.raw else { return ics::write(&in_sequence(held.event, after), now) };
+    let before = numbered_as(raw, held.event);
+    ics::patch(raw, &before, &in_sequence(&before, after), now)
+}
+
+/// `event` with the sequence numbers that its object has: others may have raised them without any other change.
+fn numbered_as(raw: &str, event: &Event) -> Event {
+    let mut event = event.clone();
+    let items = ics::read(raw, None, &Limits::default()).map(|document| document.items).unwrap_or_default();
+    let shown = items.iter().find_map(|item| match item {
+        Item::Read(object) if object.event.uid.normalised() == event.uid.normalised() => Some(&object.event),
+        _ => None,
+    });
+    let Some(shown) = shown else { return event };
+    let numbers = parts(shown);
+    for (id, fields) in parts_mut(&mut event) {
+        let number = numbers.get(&id).map_or(0, |shown| shown.stamps.sequence);
+        fields.stamps.sequence = fields.stamps.sequence.max(number);
     }
+    event
 }
 
 /// `after` with the sequence numbers that it has to go by.
@@ -105,6 +120,20 @@ mod tests {
 
         assert_eq!(sequence(&event("Review", 2)), 5);
         assert_eq!(sequence(&event("Retro", 1)), 4);
+    }
+
+    #[test]
+    fn the_sequence_goes_on_from_what_others_raised_it_to() {
+        let before = event("Review", 1);
+        let raw = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20260701\r\nSUMMARY:Review\r\nSEQUENCE:9\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+        let instances = BTreeMap::new();
+        let held = Agreed { event: &before, revision: None, raw: Some(raw), instances: &instances };
+
+        let moved = changed_object(&held, &event("Review", 2), Timestamp(0));
+        let renamed = changed_object(&held, &event("Retro", 1), Timestamp(0));
+
+        assert!(moved.contains("SEQUENCE:10\r\n"), "{moved}");
+        assert!(renamed.contains("SEQUENCE:9\r\n"), "{renamed}");
     }
 
     #[test]

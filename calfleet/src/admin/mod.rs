@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use calfleet_domain::job::{Kind, WorkKey};
 use calfleet_domain::model::{ConnectionId, OrganizationId};
 use calfleet_service::Service;
 use calfleet_store::{Priority, Scope, organizations};
@@ -174,9 +175,9 @@ pub(crate) async fn make(service: &Service, name: &str) -> anyhow::Result<Organi
 /// The organization of a connection: connections are named by id alone on a shell.
 async fn owner(service: &Service, id: ConnectionId) -> anyhow::Result<OrganizationId> {
     let tx = service.store.read(Scope::Fleet).await?;
-    let work = calfleet_store::work::of_connection(&tx, id).await?;
-    let row = work
-        .first()
+    let sync = WorkKey { kind: Kind::Sync, target: id.0 };
+    let row = calfleet_store::work::load(&tx, sync)
+        .await?
         .with_context(|| format!("there is no connection {id}; 'calfleet admin list' shows them"))?;
     Ok(row.organization_id)
 }

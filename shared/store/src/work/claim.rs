@@ -73,14 +73,15 @@ pub async fn claim(
 const CLAIM_FREE: &str = "WITH {input}, wanted AS (
         SELECT w.kind, w.target_id FROM input JOIN work w ON w.kind = input.kind
             AND w.target_id = input.target_id AND w.organization_id = input.organization_id
-        WHERE w.state = 0 AND w.lease_until <= $3 ORDER BY w.kind, w.target_id {locked})
-    UPDATE work SET enqueued_until = 0, fence = fence + 1, due_at = 9223372036854775807,
+        WHERE w.state IN (0, 3) AND w.lease_until <= $3 ORDER BY w.kind, w.target_id {locked})
+    UPDATE work SET state = 0, enqueued_until = 0, fence = fence + 1, due_at = 9223372036854775807,
         lease_owner = $1, lease_until = $2
     FROM wanted WHERE work.kind = wanted.kind AND work.target_id = wanted.target_id
     RETURNING work.kind, work.target_id, organization_id, connection_id, fence, asked, attempt, deliveries, state";
 
 /// Takes the lease of one row without a hint, because another job needs what it does: `None` while somebody else
-/// holds it, and when it takes no part at present. It counts as no delivery: what it hangs on is the other job.
+/// holds it, and while it is held or paused. One that was given up takes part again: whether it fails still is for the
+/// other job to say. It counts as no delivery: what it hangs on is the other job.
 ///
 /// # Errors
 /// When the database fails; nothing is claimed then, or the lease runs out.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::job::WorkKey;
-use calfleet_domain::model::ConnectionId;
 use sea_orm::Value;
 
 use super::claim::keyed;
@@ -83,14 +82,6 @@ pub async fn cancel(tx: &Tx, keys: &[WorkKey]) -> Result<u64, StoreError> {
     let assignments = "fence = fence + 1, enqueued_until = 0, lease_owner = NULL, lease_until = 0,
         due_at = 9223372036854775807, served = asked";
     set(tx, "cancel work", keys, assignments, "TRUE", Vec::new()).await
-}
-
-/// Removes all rows of a connection that is gone; what runs is ended.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget(tx: &Tx, connection: ConnectionId) -> Result<u64, StoreError> {
-    tx.execute("forget work", "DELETE FROM work WHERE connection_id = $1", values![connection]).await
 }
 
 /// Frees every lease and mark: what a process does at its start that knows itself to be alone (solo mode, under its

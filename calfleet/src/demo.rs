@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use calfleet_domain::clock::Timestamp;
-use calfleet_domain::model::{Authentication, CalendarId, ConflictPolicy, OrganizationId, ProviderKind};
+use calfleet_domain::model::{Authentication, CalendarId, OrganizationId, ProviderKind};
 use calfleet_runtime::config::Config;
 use calfleet_sandbox::{Sandbox, SandboxOptions};
 use calfleet_scheduler::api::{CONNECT, SCHEDULE, VIEW_ALL};
 use calfleet_scheduler::serve;
 use calfleet_service::connect::ConnectRequest;
+use calfleet_service::service::SignIn;
 use calfleet_service::sign_in::SignInAccess;
 use calfleet_service::{Actor, overview};
 use secrecy::{ExposeSecret, SecretString};
@@ -22,7 +24,7 @@ use crate::parts::Parts;
 use crate::sample::Sample;
 use crate::{admin, print, sample, solo};
 
-/// How often the demo's connections are polled.
+/// How often the demo's connections are polled: oftener than an operator may, because somebody watches.
 const POLL: Duration = Duration::from_secs(5);
 /// How often somebody changes something at the simulated provider.
 const CHANGE: Duration = Duration::from_secs(7);
@@ -63,7 +65,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let address = socket.address()?;
     let config = config(address, folder.path(), &sandbox)?;
     calfleet_migrations::run(&config.database.url).await?;
-    let parts = Parts::open(config).await?;
+    let mut parts = Parts::open(config).await?;
+    let usual = parts.service.sign_in.as_ref().clone();
+    parts.service.sign_in = Arc::new(SignIn { poll_interval: POLL, ..usual });
     print::line(&format!("Simulated CalDAV and feeds   {0}   (its controls: {0}/control/)", sandbox.url()))?;
     print::line(&format!("API                          http://{address}/api/v1"))?;
     print::line(&format!("Database                     {}", folder.path().join("demo.db").display()))?;
@@ -125,8 +129,8 @@ async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow:
         username: Some(sample.account.username.clone()),
         secret: Some(SecretString::from(sample.account.secret.as_str())),
         label: None,
-        poll_interval: POLL,
-        conflict_policy: ConflictPolicy::default(),
+        poll_interval: None,
+        conflict_policy: None,
     };
     let feed = sample.feed.as_ref().map(|address| ConnectRequest {
         provider: ProviderKind::Feed,
@@ -153,7 +157,7 @@ async fn connect(parts: &Parts, sample: &Sample, address: SocketAddr) -> anyhow:
 async fn sign_in(parts: Parts, organization: OrganizationId, provider: ProviderKind) -> anyhow::Result<()> {
     let access = (provider, SignInAccess::Write);
     let name = if provider == ProviderKind::Microsoft { "Microsoft" } else { "Google" };
-    let waiting = match admin::sign_in::begin(&parts.service, organization, access, POLL).await {
+    let waiting = match admin::sign_in::begin(&parts.service, organization, access).await {
         Ok(waiting) => waiting,
         Err(error) => return print::line(&format!("  {name}: {error:#}")),
     };

@@ -1,6 +1,7 @@
 //! `admin connect` and `admin list`.
 
 use std::io::{IsTerminal, Read};
+use std::time::Duration;
 
 use anyhow::Context;
 use calfleet_domain::model::{Authentication, ConflictPolicy, ProviderKind};
@@ -69,16 +70,16 @@ pub(crate) enum Connect {
 /// What both have in common.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectOptions {
-    /// What to call it.
+    /// What to call it; as before where the account was connected already.
     #[arg(long)]
     label: Option<String>,
-    /// Between two polls, such as 5m; `sync.poll_interval` when absent.
-    #[arg(long, value_parser = humantime::parse_duration)]
-    poll_interval: Option<std::time::Duration>,
+    /// Between two polls, such as 5m (1s to 7days); as before where the account was connected already, else `sync.poll_interval`.
+    #[arg(long, value_parser = poll_interval)]
+    poll_interval: Option<Duration>,
     /// Who wins where both sides changed the same: `last_write_wins`, `provider_wins`, `app_wins`, or `manual`, where
-    /// a person decides.
-    #[arg(long, value_parser = policy, default_value = "last_write_wins")]
-    conflict_policy: ConflictPolicy,
+    /// a person decides. As before where the account was connected already, else `last_write_wins`.
+    #[arg(long, value_parser = policy)]
+    conflict_policy: Option<ConflictPolicy>,
     #[command(flatten)]
     whose: Whose,
     #[command(flatten)]
@@ -92,6 +93,12 @@ pub(crate) struct List {
     whose: Whose,
     #[command(flatten)]
     format: print::Format,
+}
+
+fn poll_interval(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if allowed.contains(&interval) { Ok(interval) } else { Err("give 1s to 7days".to_owned()) }
 }
 
 fn policy(name: &str) -> Result<ConflictPolicy, String> {
@@ -128,7 +135,7 @@ pub(super) async fn connect(parts: &Parts, command: Connect) -> anyhow::Result<(
         username,
         secret,
         label: options.label,
-        poll_interval: options.poll_interval.unwrap_or(parts.config.sync.poll_interval),
+        poll_interval: options.poll_interval,
         conflict_policy: options.conflict_policy,
     };
     let connected = match service.connect(&request, &Actor::operator()).await {
@@ -152,7 +159,7 @@ async fn by_consent(
 ) -> anyhow::Result<()> {
     let service = &parts.service;
     let organization = whose.find(service, Makes::One).await?;
-    let waiting = sign_in::begin(service, organization, wanted, parts.config.sync.poll_interval).await?;
+    let waiting = sign_in::begin(service, organization, wanted).await?;
     // standard output is for the result
     print::aside(&format!("Open this page in a browser: {}", waiting.begun.authorize_url))?;
     say(&waiting.finish().await?, format)

@@ -1,7 +1,6 @@
 //! `admin connect google` and `admin connect microsoft`: a sign-in in the operator's own browser.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use calfleet_domain::model::{OrganizationId, ProviderKind};
@@ -26,12 +25,11 @@ pub(crate) async fn begin(
     service: &Service,
     organization_id: OrganizationId,
     (provider, access): (ProviderKind, SignInAccess),
-    poll_interval: Duration,
 ) -> anyhow::Result<Waiting> {
     let loopback = Loopback::listen().await?;
     let return_url = loopback.url().context("listen for the way back")?;
     let return_urls = vec![return_url.clone()];
-    let sign_in = SignIn { return_urls, poll_interval, ..service.sign_in.as_ref().clone() };
+    let sign_in = SignIn { return_urls, ..service.sign_in.as_ref().clone() };
     let service = Service { sign_in: Arc::new(sign_in), ..service.clone() };
     let (user_id, connection_id) = (None, None);
     let wanted = BeginSignIn { organization_id, user_id, provider, access, return_url, connection_id };

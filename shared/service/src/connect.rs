@@ -34,7 +34,7 @@ use crate::tokens::{self, Terms};
 pub struct ConnectRequest {
     /// For whom.
     pub organization_id: OrganizationId,
-    /// Whose it is; `None` for the organization's own.
+    /// Whose it is; `None` for whoever it belongs to already, else the organization's own.
     pub user_id: Option<UserId>,
     /// Which kind of provider.
     pub provider: ProviderKind,
@@ -46,17 +46,41 @@ pub struct ConnectRequest {
     pub username: Option<String>,
     /// Password or token.
     pub secret: Option<SecretString>,
-    /// What people call it; the account's name when absent.
+    /// What people call it; as before, else the account's name, when absent.
     pub label: Option<String>,
-    /// Between two polls.
-    pub poll_interval: Duration,
-    /// Who wins when both sides changed the same.
-    pub conflict_policy: ConflictPolicy,
+    /// Between two polls; as before, else as the operator configured, when absent.
+    pub poll_interval: Option<Duration>,
+    /// Who wins when both sides changed the same; as before, else the last write, when absent.
+    pub conflict_policy: Option<ConflictPolicy>,
+}
+
+impl ConnectRequest {
+    /// An account that was granted, of which nothing else is said.
+    pub(crate) fn granted(
+        organization_id: OrganizationId,
+        user_id: Option<UserId>,
+        provider: ProviderKind,
+    ) -> Self {
+        Self {
+            organization_id,
+            user_id,
+            provider,
+            address: String::new(),
+            authentication: Authentication::Oauth,
+            username: None,
+            secret: None,
+            label: None,
+            poll_interval: None,
+            conflict_policy: None,
+        }
+    }
 }
 
 /// What a provider said of an account that is to be stored.
 pub(crate) struct Found<'a> {
     pub(crate) report: &'a ProbeReport,
+    /// What people call the account there, if the provider says.
+    pub(crate) label: Option<&'a str>,
     pub(crate) calendars: &'a [RemoteCalendar],
     pub(crate) granted: Option<Granted<'a>>,
     /// Which calendars are synced; `None` for all.
@@ -128,7 +152,8 @@ impl Service {
         account.url = report.url.clone();
         account.capabilities = Some(report.capabilities.clone());
         let calendars = self.drivers.open_account(account)?.list_calendars().await?;
-        let found = Found { report: &report, calendars: &calendars, granted: None, selected: None };
+        let found =
+            Found { report: &report, label: None, calendars: &calendars, granted: None, selected: None };
         let connection = self.store_connection(request, &found, actor).await?;
         self.nudge.nudge();
         Ok(Connected { connection, report, calendars })
@@ -144,23 +169,13 @@ impl Service {
         let now = self.now();
         let report = found.report;
         let tx = self.begin(request.organization_id).await?;
-        let settings = ConnectionSettings {
-            user_id: request.user_id,
-            provider: request.provider,
-            account: report.account.clone(),
-            url: shown_url(request.provider, &report.url),
-            authentication: request.authentication,
-            username: request.username.clone(),
-            label: request.label.clone().unwrap_or_else(|| default_label(request, report)),
-            environment: None,
-            poll_interval: request.poll_interval,
-            conflict_policy: request.conflict_policy,
-        };
         if let Some(primary) = found.calendars.iter().find(|calendar| calendar.is_primary) {
             // a person takes over from a service account, which knows accounts by their addresses only
             let before = account_of_address(&primary.provider_id.0);
-            connections::rename_account(&tx, request.provider, &before, &settings.account).await?;
+            connections::rename_account(&tx, request.provider, &before, &report.account).await?;
         }
+        let before = connections::of_account(&tx, request.provider, &report.account).await?;
+        let settings = self.settings(request, found, before.map(|connection| connection.settings));
         let bound = connections::bind(&tx, self.id(), &settings, now).await?;
         let id = bound.id();
         let (capabilities, probe) = stored_probe(request.provider, report)?;
@@ -197,6 +212,35 @@ impl Service {
         }
         tx.commit().await?;
         Ok(bound)
+    }
+
+    /// What an account is connected with: what was chosen `before` stays where nothing else is chosen now.
+    fn settings(
+        &self,
+        request: &ConnectRequest,
+        found: &Found<'_>,
+        before: Option<ConnectionSettings>,
+    ) -> ConnectionSettings {
+        let settings = ConnectionSettings {
+            user_id: request.user_id,
+            provider: request.provider,
+            account: found.report.account.clone(),
+            url: shown_url(request.provider, &found.report.url),
+            authentication: request.authentication,
+            username: request.username.clone(),
+            label: request.label.clone().unwrap_or_else(|| default_label(request, found)),
+            environment: None,
+            poll_interval: request.poll_interval.unwrap_or(self.sign_in.poll_interval),
+            conflict_policy: request.conflict_policy.unwrap_or_default(),
+        };
+        let Some(before) = before else { return settings };
+        ConnectionSettings {
+            user_id: request.user_id.or(before.user_id),
+            label: request.label.clone().unwrap_or(before.label),
+            poll_interval: request.poll_interval.unwrap_or(before.poll_interval),
+            conflict_policy: request.conflict_policy.unwrap_or(before.conflict_policy),
+            ..settings
+        }
     }
 
     /// Asks for the watches of some of a connection's calendars to be looked after; last in its transaction.
@@ -315,11 +359,12 @@ pub(crate) fn stored_probe(
     Ok((capabilities, probe))
 }
 
-fn default_label(request: &ConnectRequest, report: &ProbeReport) -> String {
-    let host = report.url.host_str().unwrap_or_default();
-    match &request.username {
-        Some(username) => format!("{username} at {host}"),
-        None => host.to_owned(),
+fn default_label(request: &ConnectRequest, found: &Found<'_>) -> String {
+    let host = found.report.url.host_str().unwrap_or_default();
+    match (found.label, &request.username) {
+        (Some(label), _) => label.to_owned(),
+        (None, Some(username)) => format!("{username} at {host}"),
+        (None, None) => host.to_owned(),
     }
 }
 

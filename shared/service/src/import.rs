@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 
 use calfleet_domain::model::{
-    Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderId, ProviderKind, RemoteCalendar,
-    UserId,
+    Authentication, ConnectionId, OrganizationId, ProviderId, ProviderKind, RemoteCalendar, UserId,
 };
 use calfleet_providers::driver::{Account, DriverError, Payer, Urgency};
 use calfleet_providers::oauth::{self, short};
@@ -179,18 +178,7 @@ impl Service {
         if mode == ImportMode::DryRun {
             return Ok(Imported::Ready { calendars: selected.len(), unknown });
         }
-        let request = ConnectRequest {
-            organization_id,
-            user_id: wish.user_id,
-            provider: wish.provider,
-            address: String::new(),
-            authentication: Authentication::Oauth,
-            username: None,
-            secret: None,
-            label: Some(address),
-            poll_interval: self.sign_in.poll_interval,
-            conflict_policy: ConflictPolicy::default(),
-        };
+        let request = ConnectRequest::granted(organization_id, wish.user_id, wish.provider);
         let scopes = scopes(wish.provider, looked.granted);
         let granted = Granted {
             tokens: looked.granted,
@@ -201,6 +189,7 @@ impl Service {
         };
         let found = Found {
             report: &report,
+            label: Some(&address),
             calendars: &calendars,
             granted: Some(granted),
             selected: Some(&selected),

@@ -173,7 +173,7 @@ pub async fn calendar(
     let watch = watches_of(&tx, &connection, std::slice::from_ref(&calendar), now).await?.remove(&id);
     let sync = calendar_sync::of_calendar(&tx, id).await?;
     let unreadable = unreadable::of_connection(&tx, calendar.connection_id, UNREADABLE_NAMED).await?;
-    Ok(Some(calendar_view(&calendar, sync.as_ref(), watch, &unreadable)))
+    Ok(Some(calendar_view(&connection, &calendar, sync.as_ref(), watch, &unreadable)))
 }
 
 async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<ConnectionView, StoreError> {
@@ -210,7 +210,7 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
             .iter()
             .map(|calendar| {
                 let watch = watches.remove(&calendar.id);
-                calendar_view(calendar, syncs.get(&calendar.id), watch, &unreadable)
+                calendar_view(connection, calendar, syncs.get(&calendar.id), watch, &unreadable)
             })
             .collect(),
     })
@@ -252,7 +252,8 @@ fn facts(
         "Its sync was set aside because it stopped its worker several times; ask for a sync to try again."
             .to_owned()
     });
-    let next_at = work.map(|row| row.due_at.max(row.not_before)).filter(|at| *at != Timestamp::NEVER);
+    let planned = work.filter(|row| row.state == WorkState::Active);
+    let next_at = planned.map(|row| row.due_at.max(row.not_before)).filter(|at| *at != Timestamp::NEVER);
     Facts {
         state: connection.state,
         calendars: calendars
@@ -301,6 +302,7 @@ fn waiting(sync: &CalendarSync) -> Option<String> {
 }
 
 fn calendar_view(
+    connection: &Connection,
     calendar: &Calendar,
     sync: Option<&CalendarSync>,
     watch: Option<WatchView>,
@@ -313,6 +315,7 @@ fn calendar_view(
         Phase::Fetching => "fetching",
         Phase::Sweeping => "sweeping",
     };
+    let is_polled = connection.state == ConnectionState::Active && calendar.is_selected;
     CalendarView {
         id: calendar.id,
         connection_id: calendar.connection_id,
@@ -323,7 +326,7 @@ fn calendar_view(
         state: calendar.state.as_str(),
         is_selected: calendar.is_selected,
         fresh_at: sync.and_then(|sync| sync.fresh_at),
-        next_at: sync.map(|sync| sync.due_at.max(sync.not_before)),
+        next_at: sync.filter(|_| is_polled).map(|sync| sync.due_at.max(sync.not_before)),
         watch,
         progress: Progress {
             phase,

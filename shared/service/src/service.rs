@@ -45,7 +45,7 @@ pub struct SignIn {
     pub clients: OauthClients,
     /// Where people may be sent back to: addresses of the application that begin so.
     pub return_urls: Vec<Url>,
-    /// Between two polls of accounts that are connected so.
+    /// Between two polls of an account for which nobody chose.
     pub poll_interval: Duration,
 }
 

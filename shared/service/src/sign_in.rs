@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{
-    Authentication, ConflictPolicy, ConnectionId, OrganizationId, ProviderKind, UserId,
-};
+use calfleet_domain::model::{Authentication, ConnectionId, OrganizationId, ProviderKind, UserId};
 use calfleet_providers::driver::{Account, DriverError, Payer, Urgency};
 use calfleet_providers::oauth::{OauthClient, short};
 use calfleet_providers::registry::provider;
@@ -237,18 +235,7 @@ impl Service {
         let scopes = sufficient(attempt.provider, &granted.scopes)?;
         let identity = client.identify(&granted, &attempt.nonce, self.now()).await?;
         self.is_same_account(organization_id, &attempt, &identity.account).await?;
-        let request = ConnectRequest {
-            organization_id,
-            user_id,
-            provider: attempt.provider,
-            address: String::new(),
-            authentication: Authentication::Oauth,
-            username: None,
-            secret: None,
-            label: identity.label.clone(),
-            poll_interval: self.sign_in.poll_interval,
-            conflict_policy: ConflictPolicy::default(),
-        };
+        let request = ConnectRequest::granted(organization_id, user_id, attempt.provider);
         let account = Account {
             provider: attempt.provider,
             url: client.settings().token_url.clone(),
@@ -274,7 +261,13 @@ impl Service {
             subject: None,
             asked_at: now,
         };
-        let found = Found { report: &report, calendars: &calendars, granted: Some(granted), selected: None };
+        let found = Found {
+            report: &report,
+            label: identity.label.as_deref(),
+            calendars: &calendars,
+            granted: Some(granted),
+            selected: None,
+        };
         let connection = self.store_connection(&request, &found, actor).await?;
         self.nudge.nudge();
         Ok(Connected { connection, report, calendars })

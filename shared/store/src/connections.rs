@@ -184,6 +184,25 @@ pub async fn of_user(
     rows.iter().map(|row| read(row, organization)).collect()
 }
 
+/// The connection of that account, of no particular environment.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(
+    tx: &Tx,
+    provider: ProviderKind,
+    account: &str,
+) -> Result<Option<Connection>, StoreError> {
+    let operation = "look for the connection of an account";
+    let organization = tx.organization(operation)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM connections WHERE organization_id = $1 AND coalesce(environment, '') = ''
+            AND provider = $2 AND account = $3"
+    );
+    let row = tx.one(operation, &sql, values![organization, provider.as_str(), account]).await?;
+    row.map(|row| read(&row, organization)).transpose()
+}
+
 /// The connection of an account that is known by that name, or by the id of its primary calendar in lower case; the
 /// newest when there are several.
 ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Kind, Lane, WorkKey};
 use calfleet_domain::model::{
-    Authentication, CalendarId, ConflictPolicy, ConnectionId, Notify, OrganizationId, ProviderKind,
+    Authentication, CalendarId, ConnectionId, Notify, OrganizationId, ProviderKind,
 };
 use calfleet_harness::{Database, Postgres, Redis, wait_until};
 use calfleet_providers::http::HttpSettings;
@@ -77,8 +77,8 @@ impl<'a> Fleet<'a> {
             username: Some(account.user.clone()),
             secret: Some(account.password.clone().into()),
             label: None,
-            poll_interval: Duration::from_hours(1),
-            conflict_policy: ConflictPolicy::default(),
+            poll_interval: Some(Duration::from_hours(1)),
+            conflict_policy: None,
         };
         Self::start_with(postgres, redis, request, &[]).await
     }
@@ -172,8 +172,8 @@ impl<'a> Fleet<'a> {
                 username: None,
                 secret: None,
                 label: None,
-                poll_interval: Duration::from_hours(24),
-                conflict_policy: ConflictPolicy::default(),
+                poll_interval: Some(Duration::from_hours(24)),
+                conflict_policy: None,
             };
             let connected = self.service.connect(&request, &Actor::operator()).await.unwrap();
             ids.push(connected.connection.id());

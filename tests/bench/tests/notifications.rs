@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calfleet_domain::model::{Authentication, ConflictPolicy, OrganizationId, ProviderKind};
+use calfleet_domain::model::{Authentication, OrganizationId, ProviderKind};
 use calfleet_harness::{Durability, Ending, Postgres, Redis, wait_until};
 use calfleet_sandbox::{Delivery, GoogleAccountSpec, Sandbox, SandboxOptions};
 use calfleet_service::connect::ConnectRequest;
@@ -43,8 +43,8 @@ async fn watched<'a>(postgres: &'a Postgres, redis: &Redis, spacing: &str) -> (S
         username: None,
         secret: Some(access.into()),
         label: None,
-        poll_interval: Duration::from_hours(1),
-        conflict_policy: ConflictPolicy::default(),
+        poll_interval: Some(Duration::from_hours(1)),
+        conflict_policy: None,
     };
     // four changes a second of one account are more than Google's quota, which is not what is measured
     let settings = [

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use calfleet_domain::model::{Authentication, ConflictPolicy, OrganizationId, ProviderKind};
+use calfleet_domain::model::{Authentication, OrganizationId, ProviderKind};
 use calfleet_harness::{Durability, Postgres, Redis};
 use calfleet_sandbox::{GoogleAccountSpec, GraphHabits, MicrosoftAccountSpec, Sandbox, SandboxOptions};
 use calfleet_service::connect::ConnectRequest;
@@ -109,8 +109,8 @@ impl Provider {
             username: None,
             secret: Some(self.access.clone().into()),
             label: None,
-            poll_interval: Duration::from_hours(1),
-            conflict_policy: ConflictPolicy::default(),
+            poll_interval: Some(Duration::from_hours(1)),
+            conflict_policy: None,
         };
         // a budget that begins to be kept is taken for used up, which is not what is measured
         let settings = ["GOOGLE", "MICROSOFT"].map(|provider| {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use calfleet_domain::model::{Authentication, ConflictPolicy, Notify, OrganizationId, ProviderKind};
+use calfleet_domain::model::{Authentication, Notify, OrganizationId, ProviderKind};
 use calfleet_harness::{Durability, Postgres, Redis};
 use calfleet_sandbox::{
     AccountSpec, CalendarSpec, Fault, FaultRule, FeedSpec, GoogleAccountSpec, MicrosoftAccountSpec, Sandbox,
@@ -39,8 +39,8 @@ async fn google() -> (Sandbox, ConnectRequest) {
         username: None,
         secret: Some(access.into()),
         label: None,
-        poll_interval: Duration::from_hours(1),
-        conflict_policy: ConflictPolicy::default(),
+        poll_interval: Some(Duration::from_hours(1)),
+        conflict_policy: None,
     };
     (sandbox, request)
 }
@@ -59,8 +59,8 @@ async fn microsoft() -> (Sandbox, ConnectRequest) {
         username: None,
         secret: Some(access.into()),
         label: None,
-        poll_interval: Duration::from_hours(1),
-        conflict_policy: ConflictPolicy::default(),
+        poll_interval: Some(Duration::from_hours(1)),
+        conflict_policy: None,
     };
     (sandbox, request)
 }
@@ -78,8 +78,8 @@ async fn caldav() -> (Sandbox, ConnectRequest) {
         username: Some(access.username),
         secret: Some(access.secret.into()),
         label: None,
-        poll_interval: Duration::from_hours(1),
-        conflict_policy: ConflictPolicy::default(),
+        poll_interval: Some(Duration::from_hours(1)),
+        conflict_policy: None,
     };
     (sandbox, request)
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use calfleet_domain::job::{Kind, WorkKey, WorkState};
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::job::{Finish, Kind, WorkKey, WorkState};
 use calfleet_domain::model::ConnectionState;
 use calfleet_sandbox::{Fault, FaultRule};
-use calfleet_service::Actor;
 use calfleet_service::tokens::Access;
+use calfleet_service::{Actor, overview};
 use calfleet_store::{Scope, work};
 
 use super::fleet::{ADA, Fleet};
@@ -18,7 +19,8 @@ on_both_databases![
     a_provider_in_trouble_is_never_called_a_credential_problem,
     a_token_that_the_api_refuses_is_refreshed_once_and_the_sync_goes_on,
     a_refusal_of_the_token_before_says_nothing_of_the_one_that_took_its_place,
-    a_paused_connection_keeps_its_tokens_fresh,
+    a_paused_connection_keeps_its_tokens_fresh_and_promises_no_poll,
+    a_refresh_that_was_given_up_is_tried_by_the_sync_that_needs_it,
 ];
 
 fn refreshes(fleet: &Fleet<'_>) -> usize {
@@ -133,14 +135,25 @@ async fn a_refusal_of_the_token_before_says_nothing_of_the_one_that_took_its_pla
     assert_eq!(refreshes(&fleet), 2);
 }
 
-async fn a_paused_connection_keeps_its_tokens_fresh(database: &TestStore) {
+async fn a_paused_connection_keeps_its_tokens_fresh_and_promises_no_poll(database: &TestStore) {
     let fleet = Fleet::start(database).await;
     let id = fleet.connect().await;
     let connection = fleet.connection(id).await;
     let organization = connection.organization_id;
 
+    fleet.sync(id).await;
+    let looked = async || {
+        let now = fleet.service.now();
+        overview::connection(&database.store, organization, id, now).await.unwrap().unwrap()
+    };
+    let before = looked().await;
+    assert!(before.status.next_at.is_some() && before.calendars[0].next_at.is_some(), "{before:?}");
+
     fleet.service.pause(organization, id, &Actor::operator()).await.unwrap();
+    let paused = looked().await;
     fleet.advance(Duration::from_hours(2));
+
+    assert_eq!((paused.status.next_at, paused.calendars[0].next_at), (None, None));
 
     let tx = fleet.service.store.read(Scope::Organization(organization)).await.unwrap();
     let refresh = work::load(&tx, WorkKey { kind: Kind::Refresh, target: id.0 }).await.unwrap();
@@ -149,4 +162,20 @@ async fn a_paused_connection_keeps_its_tokens_fresh(database: &TestStore) {
     let access = fleet.service.tokens().ensure(&connection).await.unwrap();
     assert!(matches!(access, Access::Ready { .. }), "{access:?}");
     assert_eq!(refreshes(&fleet), 1);
+}
+
+async fn a_refresh_that_was_given_up_is_tried_by_the_sync_that_needs_it(database: &TestStore) {
+    let fleet = Fleet::start(database).await;
+    let id = fleet.connect().await;
+    fleet.sync(id).await;
+    fleet.advance(Duration::from_hours(2));
+    let claim = fleet.claim(Kind::Refresh, id).await;
+    let given_up = Finish { state: WorkState::Dead, ..Finish::done(Timestamp::NEVER) };
+    work::finish(&database.store, &[(&claim, &given_up)], fleet.service.now()).await.unwrap();
+
+    fleet.sync(id).await;
+
+    assert_eq!((refreshes(&fleet), fleet.connection(id).await.last_problem), (1, None));
+    let tx = database.store.read(Scope::Organization(claim.organization_id)).await.unwrap();
+    assert_eq!(work::load(&tx, claim.key).await.unwrap().unwrap().state, WorkState::Active);
 }

@@ -204,8 +204,8 @@ async fn over_caldav(fleet: Fleet<'_>) -> Desk<'_> {
         username: Some(access.username),
         secret: Some(access.secret.into()),
         label: None,
-        poll_interval: Duration::from_mins(5),
-        conflict_policy: ConflictPolicy::LastWriteWins,
+        poll_interval: Some(Duration::from_mins(5)),
+        conflict_policy: None,
     };
     let connected = fleet.service.connect(&request, &Actor::operator()).await.unwrap();
     let connection = connected.connection.id();

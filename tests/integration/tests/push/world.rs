@@ -95,8 +95,8 @@ impl<'a> World<'a> {
             username: Some(access.username.clone()),
             secret: Some(access.secret.clone().into()),
             label: None,
-            poll_interval: Duration::from_mins(5),
-            conflict_policy,
+            poll_interval: Some(Duration::from_mins(5)),
+            conflict_policy: Some(conflict_policy),
         };
         let connected = service.connect(&request, &Actor::operator()).await.unwrap();
         let connection = connected.connection.id();

@@ -5,9 +5,12 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use calfleet_domain::model::{ConnectionState, Listing, ProviderId, RemoteChange};
+use calfleet_domain::model::{ConflictPolicy, ConnectionState, Listing, ProviderId, RemoteChange, UserId};
+use calfleet_service::connect::ConnectRequest;
 use calfleet_store::calendar_sync::Thoroughness;
+use calfleet_store::connections::ConnectionSettings;
 use calfleet_worker::jobs::Handler;
+use uuid::Uuid;
 
 use super::on_both_databases;
 use super::server::refused;
@@ -20,6 +23,7 @@ on_both_databases![
     an_event_moved_between_calendars_that_are_listed_in_full_stays_the_same_event,
     the_next_page_is_asked_for_while_one_is_applied,
     a_reconnect_ends_the_run_that_is_on_with_the_old_credentials,
+    an_account_that_is_connected_again_keeps_what_was_chosen_for_it,
 ];
 
 /// A calendar of thirty events on a server that takes so long for a batch; a turn ends after so many of them.
@@ -152,4 +156,32 @@ async fn a_reconnect_ends_the_run_that_is_on_with_the_old_credentials(on: Backen
     assert_eq!((connection.state, connection.last_problem), (ConnectionState::Active, None));
     world.sync().await;
     world.assert_equal_to_server().await;
+}
+
+async fn an_account_that_is_connected_again_keeps_what_was_chosen_for_it(on: Backend) {
+    let world = World::start(on).await;
+    let (user, other) = (UserId(Uuid::from_u128(7)), UserId(Uuid::from_u128(8)));
+    world
+        .reconnect_choosing(|request| ConnectRequest {
+            user_id: Some(user),
+            label: Some("Office".to_owned()),
+            poll_interval: Some(Duration::from_mins(1)),
+            conflict_policy: Some(ConflictPolicy::Manual),
+            ..request
+        })
+        .await;
+    let chosen = world.stored_connection().await.settings;
+
+    world.reconnect().await;
+    let kept = world.stored_connection().await.settings;
+    world.reconnect_choosing(|request| ConnectRequest { user_id: Some(other), ..request }).await;
+    let given_away = world.stored_connection().await.settings;
+
+    assert_eq!((chosen.user_id, chosen.label.as_str()), (Some(user), "Office"));
+    assert_eq!(
+        (chosen.poll_interval, chosen.conflict_policy),
+        (Duration::from_mins(1), ConflictPolicy::Manual)
+    );
+    assert_eq!(kept, chosen);
+    assert_eq!(given_away, ConnectionSettings { user_id: Some(other), ..chosen });
 }

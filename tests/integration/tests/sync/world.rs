@@ -125,6 +125,11 @@ impl World {
 
     /// The same account is connected again, by a person.
     pub(crate) async fn reconnect(&self) {
+        self.reconnect_choosing(|request| request).await;
+    }
+
+    /// The same with what that person chooses.
+    pub(crate) async fn reconnect_choosing(&self, choose: impl FnOnce(ConnectRequest) -> ConnectRequest) {
         let settings = databases::settings("/ada/");
         let request = ConnectRequest {
             organization_id: self.organization,
@@ -135,8 +140,8 @@ impl World {
             username: None,
             secret: None,
             label: None,
-            poll_interval: settings.poll_interval,
-            conflict_policy: settings.conflict_policy,
+            poll_interval: None,
+            conflict_policy: None,
         };
         let service = Service {
             sign_in: Arc::default(),
@@ -146,7 +151,7 @@ impl World {
             rng: self.rng.clone(),
             nudge: Arc::new(Silence),
         };
-        let connected = service.connect(&request, &Actor::operator()).await.unwrap();
+        let connected = service.connect(&choose(request), &Actor::operator()).await.unwrap();
         assert_eq!(connected.connection, Bound::Rebound(self.connection));
     }
 

@@ -1,6 +1,7 @@
 //! Claims a second and the time from ask to start: ask, tick, queue, claim, finish, everything on one machine.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use async_trait::async_trait;
 use calfleet_domain::clock::{Clock, Timestamp};
 use calfleet_domain::job::{Ask, Asker, Claim, Finish, Kind, Lane, WorkKey};
 use calfleet_domain::model::OrganizationId;
-use calfleet_harness::{Durability, Postgres, Redis};
+use calfleet_harness::requirement::{Program, is_available};
+use calfleet_harness::{Durability, Postgres, Redis, repository_root};
 use calfleet_queue::{MemoryQueue, Queue, RedisQueue, RedisSettings};
 use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_scheduler::tick::{TickSettings, Ticker};
@@ -17,6 +19,7 @@ use calfleet_store::StoreError;
 use calfleet_store::{Options, Priority, Scope, Store, work};
 use calfleet_worker::jobs::{Handler, Registry};
 use calfleet_worker::{Frame, FrameSettings};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -158,12 +161,37 @@ fn spread(mut figures: Vec<f64>) -> [f64; 3] {
     [figures[figures.len() / 2], figures[figures.len() * 99 / 100], figures[figures.len() - 1]]
 }
 
-async fn measure(name: &str, store: Store, queue: Queue) {
+/// From ask to start with `BullMQ` on the same Redis: median and 99th of a hundred milliseconds.
+#[derive(Debug, Deserialize)]
+struct Others {
+    p50: f64,
+    p99: f64,
+}
+
+/// The same as `latency`, by a queue that keeps its truth in Redis; producer and worker in one process.
+fn bullmq(redis: &Redis, asks: u32) -> Option<Others> {
+    if !is_available(Program::NodeClients) {
+        return None;
+    }
+    let script = repository_root().join("tests/e2e/clients/bullmq.mjs");
+    let output = Command::new("node").arg(script).args([redis.url(), asks.to_string()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Who asks is a task among the others, as a request to the API is. A test stands outside of the runtime's threads and
+/// would be woken by one of them for every answer.
+async fn on_the_runtime(measuring: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(measuring).await.unwrap();
+}
+
+async fn measure(name: &str, store: Store, queue: Queue, redis: Option<&Redis>) {
     let (bench, stop) = Bench::start(store, queue, 512);
     bench.ask(Kind::Push, 1..=1, Lane::Interactive).await;
     bench.ran(1).await;
     let [p50, p99, worst] = bench.latency(300).await;
     let [bare_p50, bare_p99, _] = bench.three_commits(300).await;
+    let others = redis.and_then(|redis| bullmq(redis, 300));
     // SQLite with the memory lane is for small installations; the bounds are the fleet's.
     let is_fleet = name.starts_with("postgres");
     let most = |limit| if is_fleet { Bound::AtMost(limit) } else { Bound::None };
@@ -172,6 +200,21 @@ async fn measure(name: &str, store: Store, queue: Queue) {
     figure(&format!("work.{name}.idle.ask_to_start.worst"), worst, "ms", Bound::None);
     figure(&format!("work.{name}.idle.three_commits.p50"), bare_p50, "ms", Bound::None);
     figure(&format!("work.{name}.idle.three_commits.p99"), bare_p99, "ms", Bound::None);
+    if let Some(others) = others {
+        figure(&format!("work.{name}.idle.bullmq.p50"), others.p50, "ms", Bound::None);
+        figure(&format!("work.{name}.idle.bullmq.p99"), others.p99, "ms", Bound::None);
+        // the bounds of 3 and 10 ms beside what BullMQ takes where they were set
+        let ratio = |what: &str, value, bound| {
+            figure(
+                &format!("work.{name}.idle.ask_to_start_to_bullmq.{what}"),
+                value,
+                "x",
+                Bound::AtMost(bound),
+            );
+        };
+        ratio("p50", p50 / others.p50, 3.0 / 1.1);
+        ratio("p99", p99 / others.p99, 10.0 / 5.3);
+    }
     bench.throughput(5_000, 0).await;
     let mut rounds = Vec::new();
     for round in 1..=3 {
@@ -203,6 +246,10 @@ async fn measure(name: &str, store: Store, queue: Queue) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; run with --release"]
 async fn claims_on_postgres_and_redis() {
+    on_the_runtime(on_postgres_and_redis()).await;
+}
+
+async fn on_postgres_and_redis() {
     let (Some(postgres), Some(redis)) = (Postgres::start(Durability::Full), Redis::start()) else { return };
     let migrate = |url: String| async move { Ok(calfleet_migrations::run(&url).await.map(drop)?) };
     for (name, rows) in [("postgres.rows_0", 0), ("postgres.rows_1000000", 1_000_000)] {
@@ -219,16 +266,20 @@ async fn claims_on_postgres_and_redis() {
         let store = Store::connect(&Options::new(database.url())).await.unwrap();
         let settings = RedisSettings { url: redis.url(), prefix: name.to_owned() };
         let queue = Queue::Redis(RedisQueue::new(&settings, Arc::new(SystemRng)).unwrap());
-        measure(name, store, queue).await;
+        measure(name, store, queue, Some(&redis)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; run with --release"]
 async fn claims_on_sqlite_and_memory() {
+    on_the_runtime(on_sqlite_and_memory()).await;
+}
+
+async fn on_sqlite_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
     calfleet_migrations::run(&url).await.unwrap();
     let store = Store::connect(&Options::new(url)).await.unwrap();
-    measure("sqlite_and_memory", store, Queue::Memory(MemoryQueue::new(&SystemRng))).await;
+    measure("sqlite_and_memory", store, Queue::Memory(MemoryQueue::new(&SystemRng)), None).await;
 }

@@ -1,6 +1,6 @@
 //! From due rows to hints: the only caller of the queue's `push`. Any number of tickers may run side by side.
 //!
-//! A tick looks at what the lanes hold, marks as many ready rows as there is room for, commits, and pushes their
+//! A tick looks at what the lanes hold and what is ready, marks as many ready rows as there is room for, commits, and pushes their
 //! hints. It is woken by a nudge or by the clock. Room is twice the fleet's slots and what was drained in the last
 //! two seconds' pace: enough that no worker waits for a tick, little enough that hints are claimed before their marks
 //! run out and that what is urgent finds short lanes.
@@ -132,12 +132,13 @@ impl Ticker {
     pub async fn tick(&mut self) -> Result<usize, TickError> {
         let now = self.clock.now();
         let epoch = self.look_around(now).await?;
-        let room = self.room(now).await?;
+        let (depths, seen) = tokio::join!(self.queue.depths(), work::look(&self.store, now));
+        let room = self.room(depths?, now);
         if room == [0; LANES] {
             return Ok(0);
         }
         let marks = Marks { epoch: epoch.0, last: self.settings.hand_out };
-        let out = work::tick(&self.store, room, marks, &mut self.fairness, now).await?;
+        let out = work::hand_out(&self.store, seen?, room, marks, &mut self.fairness, now).await?;
         let mut pushed = 0;
         let mut left = Vec::new();
         for (lane, pace) in Lane::ALL.iter().zip(&mut self.paces) {
@@ -193,9 +194,8 @@ impl Ticker {
     }
 
     /// How many more hints each lane takes.
-    async fn room(&mut self, now: Timestamp) -> Result<[usize; LANES], TickError> {
+    fn room(&mut self, depths: [usize; LANES], now: Timestamp) -> [usize; LANES] {
         let mut room = [0; LANES];
-        let depths = self.queue.depths().await?;
         for (((lane, room), depth), pace) in Lane::ALL.iter().zip(&mut room).zip(depths).zip(&mut self.paces)
         {
             pace.measure(depth, now);
@@ -204,7 +204,7 @@ impl Ticker {
             metrics::gauge!("calfleet_queue_depth", "lane" => lane.as_str())
                 .set(f64::from(u32::try_from(depth).unwrap_or(u32::MAX)));
         }
-        Ok(room)
+        room
     }
 }
 

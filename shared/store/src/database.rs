@@ -17,7 +17,8 @@ use crate::transaction::{Scope, Tx};
 pub struct Options {
     /// `sqlite:///path/to/file.db` or `postgres://user@host/database`.
     pub url: String,
-    /// Most connections of this process: to Postgres in all, to SQLite for reading, beside the one for writing.
+    /// Most connections of this process, at least two: to Postgres in all, to SQLite for reading, beside the one for
+    /// writing.
     pub connections: u32,
     /// How long a transaction may wait for a connection.
     pub acquire_timeout: Duration,
@@ -30,6 +31,9 @@ impl Options {
     }
 }
 
+/// A tick, a batch of claims, one of finishes and a renewal at once.
+const MOST_SINGLE: u32 = 4;
+
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -39,22 +43,20 @@ pub struct Store {
 
 #[derive(Debug, Clone)]
 enum Databases {
-    Postgres(DatabaseConnection),
-    /// One connection writes, behind the gate; the others cannot.
-    Sqlite {
-        writer: DatabaseConnection,
-        readers: DatabaseConnection,
-        gate: Gate,
+    Postgres {
+        pool: DatabaseConnection,
+        /// A few of the connections: of the fleet's role, and for statements of which each commits by itself.
+        single: DatabaseConnection,
     },
+    /// One connection writes, behind the gate; the others cannot.
+    Sqlite { writer: DatabaseConnection, readers: DatabaseConnection, gate: Gate },
 }
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// It writes, and its commit waits for the disk.
+    /// It writes.
     Write,
-    /// It writes, and its commit does not wait.
-    WriteRelaxed,
     /// It only reads.
     Read,
 }
@@ -70,7 +72,10 @@ impl Store {
             let readers = connect_sqlite(options, options.connections, "ON").await?;
             Databases::Sqlite { writer, readers, gate: Gate::default() }
         } else {
-            Databases::Postgres(connect_postgres(options).await?)
+            let few = (options.connections / 4).clamp(1, MOST_SINGLE);
+            let rest = options.connections.saturating_sub(few).max(1);
+            let pool = Box::pin(connect_postgres(connect_options(options, rest))).await?;
+            Databases::Postgres { pool, single: Box::pin(connect_single(options, few)).await? }
         };
         Ok(Self { database, connections: options.connections })
     }
@@ -86,16 +91,40 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached or no connection becomes free in time.
     pub async fn begin(&self, scope: Scope, priority: Priority) -> Result<Tx, StoreError> {
-        self.begin_with(scope, priority, Mode::Write).await
+        match &self.database {
+            Databases::Postgres { pool, .. } => {
+                let inner = self.begin_postgres(pool, scope, Mode::Write).await?;
+                Ok(Tx::new(inner, scope, None))
+            }
+            Databases::Sqlite { writer, gate, .. } => {
+                let pass = gate.enter(priority).await;
+                // A deferred transaction that reads before it writes fails when another wrote in between.
+                let options = TransactionOptions {
+                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                    ..Default::default()
+                };
+                let inner = writer
+                    .begin_with_options(options)
+                    .await
+                    .map_err(|error| StoreError::database("begin a transaction", error))?;
+                Ok(Tx::new(inner, scope, Some(pass)))
+            }
+        }
     }
 
-    /// The same for what may be forgotten if the database's machine dies within a second: hand-outs, claims,
-    /// finishes that changed nothing. Never for asks, nor for what a handler writes.
+    /// For what the fleet says in one statement and may forget if the database's machine dies within a second:
+    /// hand-outs, claims, finishes that changed nothing. Never for asks, nor for what a handler writes.
+    ///
+    /// On Postgres every statement commits by itself, in one round trip instead of four, and does not wait for the
+    /// disk: only what stands in one statement happens together.
     ///
     /// # Errors
     /// As [`Self::begin`].
-    pub async fn begin_relaxed(&self, scope: Scope, priority: Priority) -> Result<Tx, StoreError> {
-        self.begin_with(scope, priority, Mode::WriteRelaxed).await
+    pub async fn single(&self, priority: Priority) -> Result<Tx, StoreError> {
+        match &self.database {
+            Databases::Postgres { single, .. } => Ok(Tx::single(single.clone(), Scope::Fleet)),
+            Databases::Sqlite { .. } => self.begin(Scope::Fleet, priority).await,
+        }
     }
 
     /// Begins a transaction that only reads, from one snapshot on SQLite. There is nothing to commit.
@@ -104,7 +133,7 @@ impl Store {
     /// As [`Self::begin`].
     pub async fn read(&self, scope: Scope) -> Result<Tx, StoreError> {
         match &self.database {
-            Databases::Postgres(pool) => {
+            Databases::Postgres { pool, .. } => {
                 let inner = self.begin_postgres(pool, scope, Mode::Read).await?;
                 Ok(Tx::new(inner, scope, None))
             }
@@ -122,7 +151,7 @@ impl Store {
     /// When the database cannot be reached.
     pub async fn database_time(&self) -> Result<Timestamp, StoreError> {
         let (pool, sql) = match &self.database {
-            Databases::Postgres(pool) => {
+            Databases::Postgres { pool, .. } => {
                 (pool, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS at")
             }
             Databases::Sqlite { readers, .. } => {
@@ -144,32 +173,13 @@ impl Store {
     pub async fn close(self) -> Result<(), StoreError> {
         let failed = |error| StoreError::database("close the database", error);
         match self.database {
-            Databases::Postgres(pool) => pool.close().await.map_err(failed),
+            Databases::Postgres { pool, single } => {
+                single.close().await.map_err(failed)?;
+                pool.close().await.map_err(failed)
+            }
             Databases::Sqlite { writer, readers, .. } => {
                 readers.close().await.map_err(failed)?;
                 writer.close().await.map_err(failed)
-            }
-        }
-    }
-
-    async fn begin_with(&self, scope: Scope, priority: Priority, mode: Mode) -> Result<Tx, StoreError> {
-        match &self.database {
-            Databases::Postgres(pool) => {
-                let inner = self.begin_postgres(pool, scope, mode).await?;
-                Ok(Tx::new(inner, scope, None))
-            }
-            Databases::Sqlite { writer, gate, .. } => {
-                let pass = gate.enter(priority).await;
-                // A deferred transaction that reads before it writes fails when another wrote in between.
-                let options = TransactionOptions {
-                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                    ..Default::default()
-                };
-                let inner = writer
-                    .begin_with_options(options)
-                    .await
-                    .map_err(|error| StoreError::database("begin a transaction", error))?;
-                Ok(Tx::new(inner, scope, Some(pass)))
             }
         }
     }
@@ -222,10 +232,6 @@ async fn enter(pool: &DatabaseConnection, scope: Scope, mode: Mode) -> Result<Da
     };
     let sql = match mode {
         Mode::Write => "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true)",
-        Mode::WriteRelaxed => {
-            "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true),
-                    set_config('synchronous_commit', 'off', true)"
-        }
         Mode::Read => {
             "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true),
                     set_config('transaction_read_only', 'on', true)"
@@ -236,8 +242,20 @@ async fn enter(pool: &DatabaseConnection, scope: Scope, mode: Mode) -> Result<Da
     Ok(inner)
 }
 
-async fn connect_postgres(options: &Options) -> Result<DatabaseConnection, StoreError> {
-    let mut connect = connect_options(options, options.connections);
+/// Connects when the first statement comes: the role is there once the schema is.
+async fn connect_single(options: &Options, connections: u32) -> Result<DatabaseConnection, StoreError> {
+    let mut connect = connect_options(options, connections);
+    connect
+        .connect_lazy(true)
+        // no `begin` finds out for its caller that a connection broke while it was idle
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .map_sqlx_postgres_opts(|options| {
+            options.options([("role", "calfleet_fleet"), ("synchronous_commit", "off")])
+        });
+    connect_postgres(connect).await
+}
+
+async fn connect_postgres(mut connect: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
     connect
         // no longer than a firewall forgets an idle connection
         .idle_timeout(Duration::from_mins(5))

@@ -6,7 +6,10 @@ use calfleet_domain::model::{
     OrganizationId, OutboxId, ProviderId, Revision, RunId, SyncToken, Uid, UserId, Version, WatchId,
     WorkerId,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, TryGetable, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement, TryGetable,
+    Value,
+};
 use uuid::Uuid;
 
 use crate::bulk::Kind;
@@ -27,14 +30,26 @@ pub enum Scope {
 #[derive(Debug)]
 pub struct Tx {
     // declared before the pass, so that the rollback is on its way before the next writer is let in
-    inner: DatabaseTransaction,
+    inner: Inner,
     scope: Scope,
     _pass: Option<Pass>,
 }
 
+/// What statements are sent through.
+#[derive(Debug)]
+enum Inner {
+    Whole(DatabaseTransaction),
+    /// Each statement is a transaction of its own.
+    Single(DatabaseConnection),
+}
+
 impl Tx {
     pub(crate) fn new(inner: DatabaseTransaction, scope: Scope, pass: Option<Pass>) -> Self {
-        Self { inner, scope, _pass: pass }
+        Self { inner: Inner::Whole(inner), scope, _pass: pass }
+    }
+
+    pub(crate) fn single(inner: DatabaseConnection, scope: Scope) -> Self {
+        Self { inner: Inner::Single(inner), scope, _pass: None }
     }
 
     /// Whose rows it may see.
@@ -47,7 +62,8 @@ impl Tx {
     /// # Errors
     /// When the database refuses, or cannot be reached: whether it was committed is then unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await.map_err(|error| StoreError::database("commit a transaction", error))
+        let Inner::Whole(inner) = self.inner else { return Ok(()) };
+        inner.commit().await.map_err(|error| StoreError::database("commit a transaction", error))
     }
 
     /// Undoes everything that was written in it, and waits for that. Dropping does the same unattended.
@@ -55,11 +71,12 @@ impl Tx {
     /// # Errors
     /// When the database cannot be reached; nothing is committed then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
-        self.inner.rollback().await.map_err(|error| StoreError::database("roll a transaction back", error))
+        let Inner::Whole(inner) = self.inner else { return Ok(()) };
+        inner.rollback().await.map_err(|error| StoreError::database("roll a transaction back", error))
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
-        self.inner.get_database_backend() == DbBackend::Postgres
+        self.backend() == DbBackend::Postgres
     }
 
     /// The end of a query whose rows are about to be changed. SQLite's writer is alone anyway.
@@ -82,7 +99,11 @@ impl Tx {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<u64, StoreError> {
-        let result = self.inner.execute_raw(self.statement(sql, values)).await;
+        let statement = self.statement(sql, values);
+        let result = match &self.inner {
+            Inner::Whole(inner) => inner.execute_raw(statement).await,
+            Inner::Single(inner) => inner.execute_raw(statement).await,
+        };
         result.map(|done| done.rows_affected()).map_err(|error| StoreError::database(operation, error))
     }
 
@@ -93,7 +114,11 @@ impl Tx {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        let rows = self.inner.query_all_raw(self.statement(sql, values)).await;
+        let statement = self.statement(sql, values);
+        let rows = match &self.inner {
+            Inner::Whole(inner) => inner.query_all_raw(statement).await,
+            Inner::Single(inner) => inner.query_all_raw(statement).await,
+        };
         let rows = rows.map_err(|error| StoreError::database(operation, error))?;
         Ok(rows.into_iter().map(|inner| Row { inner, operation }).collect())
     }
@@ -105,13 +130,24 @@ impl Tx {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Option<Row>, StoreError> {
-        let row = self.inner.query_one_raw(self.statement(sql, values)).await;
+        let statement = self.statement(sql, values);
+        let row = match &self.inner {
+            Inner::Whole(inner) => inner.query_one_raw(statement).await,
+            Inner::Single(inner) => inner.query_one_raw(statement).await,
+        };
         let row = row.map_err(|error| StoreError::database(operation, error))?;
         Ok(row.map(|inner| Row { inner, operation }))
     }
 
     fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
-        Statement::from_sql_and_values(self.inner.get_database_backend(), sql, values)
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+
+    fn backend(&self) -> DbBackend {
+        match &self.inner {
+            Inner::Whole(inner) => inner.get_database_backend(),
+            Inner::Single(inner) => inner.get_database_backend(),
+        }
     }
 }
 

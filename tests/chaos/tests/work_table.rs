@@ -41,7 +41,8 @@ impl Table {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Vec<HandedOut> {
-        work::tick(&self.store, [100; 4], MARKS, &mut self.fairness, now).await.unwrap()
+        let seen = work::look(&self.store, now).await.unwrap();
+        work::hand_out(&self.store, seen, [100; 4], MARKS, &mut self.fairness, now).await.unwrap()
     }
 
     async fn claim_hints(&mut self, hints: &[HandedOut], now: Timestamp) -> Claimed {
@@ -301,7 +302,10 @@ async fn a_backlog_of_one_organization_does_not_hold_the_others_up() {
         places[2] = 100;
         let mut quiet = 0;
         for _ in 0..2 {
-            let hints = work::tick(&table.store, places, MARKS, &mut table.fairness, later(2)).await.unwrap();
+            let seen = work::look(&table.store, later(2)).await.unwrap();
+            let hints = work::hand_out(&table.store, seen, places, MARKS, &mut table.fairness, later(2))
+                .await
+                .unwrap();
             assert_eq!(hints.len(), 100);
             quiet += hints.iter().filter(|hint| hint.organization_id != ORGANIZATION).count();
         }

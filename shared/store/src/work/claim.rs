@@ -12,7 +12,7 @@ use crate::bulk::Input;
 use crate::database::Store;
 use crate::error::StoreError;
 use crate::gate::Priority;
-use crate::transaction::{Row, Scope, Tx, values};
+use crate::transaction::{Row, Tx, values};
 
 /// A row that a hint named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ async fn claim_free_once(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let input = keyed(std::iter::once(&row.key)).column("organization_id", [row.organization_id]);
     let answer =
         input.all(&tx, "claim free work", &spell(&tx, CLAIM_FREE), values![owner, until, now]).await?;
@@ -117,7 +117,7 @@ async fn claim_once(
     owner: LeaseOwner,
     until: Timestamp,
 ) -> Result<Claimed, StoreError> {
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let input = keyed(lanes.keys()).column("organization_id", lanes.values().map(|row| row.organization_id));
     let fixed = values![owner, until, LAST_DELIVERY - 1, SET_ASIDE];
     let answer = input.all(&tx, "claim work", &spell(&tx, CLAIM), fixed).await?;
@@ -210,7 +210,7 @@ async fn renew_once(
     until: Timestamp,
 ) -> Result<Vec<Claim>, StoreError> {
     let mut lost = claims.clone();
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let input = claimed(claims.values().copied());
     for row in input.all(&tx, "renew leases", &spell(&tx, RENEW), values![until]).await? {
         lost.remove(&(key(&row)?, row.get("fence")?));

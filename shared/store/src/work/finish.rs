@@ -70,7 +70,7 @@ async fn finish_once(
         .column("new_class", finishes().map(|finish| finish.class.map(FailureClass::code)))
         .column("new_error", finishes().map(|finish| finish.error.as_deref()))
         .column("new_state", finishes().map(|finish| finish.state.code()));
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let answer = input.all(&tx, "finish work", &spell(&tx, FINISH), values![now]).await?;
     let mut finished = Finished { written: answer.len(), ready_again: 0 };
     for row in &answer {

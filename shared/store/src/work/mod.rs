@@ -29,7 +29,7 @@ pub use self::claim::{Claimed, HintedRow, claim, claim_free, fence, renew};
 pub use self::count::{Count, counts, load, of_connection};
 pub use self::finish::{Finished, finish, release};
 pub use self::steer::{cancel, free_all, hold, pause, resume, retry};
-pub use self::tick::{Fairness, HandedOut, Marks, recover, tick, unmark};
+pub use self::tick::{Fairness, HandedOut, Marks, Seen, hand_out, look, recover, unmark};
 
 use crate::error::StoreError;
 use crate::transaction::{Row, Tx};

@@ -78,32 +78,72 @@ pub async fn recover(store: &Store, epoch: i64, now: Timestamp) -> Result<u64, S
             WHERE w.enqueued_until > 0 AND (w.enqueued_until <= $1 OR w.enqueued_in <> $2) {skipping})
         UPDATE work SET enqueued_until = 0
         FROM lapsed WHERE work.kind = lapsed.kind AND work.target_id = lapsed.target_id";
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let recovered = tx.execute("recover lost hints", &spell(&tx, RECOVER), values![now, epoch]).await?;
     tx.commit().await?;
     Ok(recovered)
 }
 
-/// Marks ready rows as handed out, in each lane no more than there is room for, and answers them: push their hints.
+/// Which lanes have a ready row, and whether a suspect is ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    lanes: [bool; 4],
+    suspect: bool,
+}
+
+/// Looks for ready work: one round trip, so that a nudge costs little.
+///
+/// The first row of each index is compared with the clock, not a row looked for that is ready: planned once for
+/// every instant, Postgres takes a third of the table for ready and looks through all of it.
 ///
 /// # Errors
-/// When the database fails; nothing is handed out then.
-pub async fn tick(
+/// When the database fails.
+pub async fn look(store: &Store, now: Timestamp) -> Result<Seen, StoreError> {
+    // SQLite's writer is left to those who write
+    let tx = if store.is_sqlite() {
+        store.read(Scope::Fleet).await?
+    } else {
+        store.single(Priority::Interactive).await?
+    };
+    let first = |which: &str| {
+        format!(
+            "COALESCE((SELECT ready_at FROM work WHERE {which} AND state = 0 AND enqueued_until = 0
+                ORDER BY ready_at LIMIT 1) <= $1, FALSE)"
+        )
+    };
+    let ready = |lane: usize| first(&format!("lane = {lane} AND deliveries < {SUSPECT_DELIVERIES}"));
+    let suspect = first(&format!("deliveries >= {SUSPECT_DELIVERIES}"));
+    let sql = format!("SELECT {}, {}, {}, {}, {suspect}", ready(0), ready(1), ready(2), ready(3));
+    let Some(row) = tx.one("look for ready work", &sql, values![now]).await? else {
+        return Ok(Seen::default());
+    };
+    Ok(Seen { lanes: [row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?], suspect: row.at(4)? })
+}
+
+/// Marks ready rows as handed out, in each lane no more than there is room for, and answers them: push their hints.
+/// What was not `seen` to be ready is left to the next tick.
+///
+/// # Errors
+/// When the database fails; what was marked is handed out again when its marks run out.
+pub async fn hand_out(
     store: &Store,
+    seen: Seen,
     room: [usize; 4],
     marks: Marks,
     fairness: &mut Fairness,
     now: Timestamp,
 ) -> Result<Vec<HandedOut>, StoreError> {
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
-    let (ready, suspect) = probe(&tx, now).await?;
     let mut out = Vec::new();
+    for (turn, ready) in fairness.lanes.iter_mut().zip(seen.lanes) {
+        turn.is_crowded &= ready;
+    }
+    if seen == Seen::default() {
+        return Ok(out);
+    }
+    let tx = store.single(Priority::Interactive).await?;
     for (lane, ((room, ready), turn)) in
-        Lane::ALL.iter().zip(room.into_iter().zip(ready).zip(&mut fairness.lanes))
+        Lane::ALL.iter().zip(room.into_iter().zip(seen.lanes).zip(&mut fairness.lanes))
     {
-        if !ready {
-            turn.is_crowded = false;
-        }
         if !ready || room == 0 {
             continue;
         }
@@ -116,36 +156,14 @@ pub async fn tick(
         mark.oldest(left, &mut out).await?;
         turn.is_crowded = out.len() - taken >= room;
     }
-    if suspect {
+    tx.commit().await?;
+    if seen.suspect {
+        // rare, and no statement alone: that no other is under way has to hold until the mark is there
+        let tx = store.begin(Scope::Fleet, Priority::Interactive).await?;
         mark_suspect(&tx, marks, now, &mut out).await?;
-    }
-    if !out.is_empty() {
         tx.commit().await?;
-    } else if suspect || ready.contains(&true) {
-        // rows may be locked all the same, which the next tick would skip until a dropped transaction is gone
-        tx.rollback().await?;
     }
     Ok(out)
-}
-
-/// Which lanes have a ready row, and whether a suspect is ready: one round trip, so that a nudge costs little.
-///
-/// The first row of each index is compared with the clock, not a row looked for that is ready: planned once for
-/// every instant, Postgres takes a third of the table for ready and looks through all of it.
-async fn probe(tx: &Tx, now: Timestamp) -> Result<([bool; 4], bool), StoreError> {
-    let first = |which: &str| {
-        format!(
-            "COALESCE((SELECT ready_at FROM work WHERE {which} AND state = 0 AND enqueued_until = 0
-                ORDER BY ready_at LIMIT 1) <= $1, FALSE)"
-        )
-    };
-    let ready = |lane: usize| first(&format!("lane = {lane} AND deliveries < {SUSPECT_DELIVERIES}"));
-    let suspect = first(&format!("deliveries >= {SUSPECT_DELIVERIES}"));
-    let sql = format!("SELECT {}, {}, {}, {}, {suspect}", ready(0), ready(1), ready(2), ready(3));
-    let Some(row) = tx.one("look for ready work", &sql, values![now]).await? else {
-        return Ok(([false; 4], false));
-    };
-    Ok(([row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?], row.at(4)?))
 }
 
 /// What is attempted in turn, for errors.
@@ -310,7 +328,7 @@ pub async fn unmark(store: &Store, keys: &[WorkKey]) -> Result<u64, StoreError> 
 }
 
 async fn unmark_once(store: &Store, keys: &BTreeSet<WorkKey>, sql: &str) -> Result<u64, StoreError> {
-    let tx = store.begin_relaxed(Scope::Fleet, Priority::Interactive).await?;
+    let tx = store.single(Priority::Interactive).await?;
     let unmarked = keyed(keys.iter()).execute(&tx, "take marks back", &spell(&tx, sql), Vec::new()).await?;
     tx.commit().await?;
     Ok(unmarked)

@@ -389,7 +389,8 @@ impl<'a> Fleet<'a> {
     async fn claim_due(&self, kind: Kind, id: ConnectionId) -> Option<Claim> {
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
         let (store, now) = (&self.database.store, self.service.now());
-        work::tick(store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        let seen = work::look(store, now).await.unwrap();
+        work::hand_out(store, seen, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
         self.handed_out(kind, id).await
     }
 

@@ -113,7 +113,8 @@ impl<'a> Watched<'a> {
     async fn run_once(&self) -> usize {
         let (store, now) = (&self.fleet.database.store, self.fleet.service.now());
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
-        let rows = work::tick(store, [99; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        let seen = work::look(store, now).await.unwrap();
+        let rows = work::hand_out(store, seen, [99; 4], marks, &mut Fairness::default(), now).await.unwrap();
         let hints = rows.iter().map(|row| HintedRow {
             key: row.key,
             organization_id: row.organization_id,

@@ -430,7 +430,10 @@ impl<'a> World<'a> {
         let later = now.plus(Duration::from_hours(1));
         work::recover(&self.database.store, 1, later).await.unwrap();
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
-        work::tick(&self.database.store, [9; 4], marks, &mut Fairness::default(), now).await.unwrap();
+        let seen = work::look(&self.database.store, now).await.unwrap();
+        work::hand_out(&self.database.store, seen, [9; 4], marks, &mut Fairness::default(), now)
+            .await
+            .unwrap();
         self.handed_out(kind).await
     }
 

@@ -2,7 +2,7 @@
 
 use calfleet_domain::model::{ConnectionId, ConnectionState};
 use calfleet_store::vault::{self, SecretField};
-use calfleet_store::{LastProblem, Scope, StoreError, api_keys, calendars, connections, organizations};
+use calfleet_store::{LastProblem, Scope, StoreError, api_keys, calendars, connections, organizations, work};
 use secrecy::SecretString;
 
 use super::secrets::ring;
@@ -127,4 +127,16 @@ async fn no_role_of_ours_gets_around_the_wall() {
     let tx =
         test.store.begin(Scope::Organization(here), calfleet_store::Priority::Interactive).await.unwrap();
     assert!(connections::list(&tx, None, 1).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn single_statements_take_the_role_of_the_fleet() {
+    let Some(test) = TestStore::postgres().await.unwrap() else { return };
+    work::recover(&test.store, 1, NOW).await.unwrap();
+
+    test.postgres.as_ref().unwrap().execute("REVOKE UPDATE ON work FROM calfleet_fleet").unwrap();
+    let refused = work::recover(&test.store, 1, NOW).await.unwrap_err();
+
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("permission denied"), "{why}");
 }

@@ -22,7 +22,7 @@ async fn what_is_dropped_changes_nothing(test: &TestStore) {
     let tx = test.begin().await;
     connections::bind(&tx, dropped, &settings("dropped"), NOW).await.unwrap();
     drop(tx);
-    let tx = test.store.begin_relaxed(Scope::Organization(test.here), Priority::Background).await.unwrap();
+    let tx = test.store.begin(Scope::Organization(test.here), Priority::Background).await.unwrap();
     connections::bind(&tx, kept, &settings("kept"), NOW).await.unwrap();
     tx.commit().await.unwrap();
 

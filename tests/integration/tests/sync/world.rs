@@ -189,7 +189,8 @@ impl World {
         let later = now.plus(Duration::from_hours(1));
         work::recover(&self.store, 1, later).await.unwrap();
         let marks = Marks { epoch: 1, last: Duration::from_secs(5) };
-        work::tick(&self.store, [9; 4], marks, &mut Fairness::default(), later).await.unwrap();
+        let seen = work::look(&self.store, later).await.unwrap();
+        work::hand_out(&self.store, seen, [9; 4], marks, &mut Fairness::default(), later).await.unwrap();
         let hint = HintedRow { key: self.key(), organization_id: self.organization, lane: Lane::Sync };
         let owner = LeaseOwner(self.rng.uuid(now));
         let claimed = work::claim(&self.store, &[hint], owner, Duration::from_secs(30), now).await.unwrap();

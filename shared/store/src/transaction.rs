@@ -26,7 +26,7 @@ pub enum Scope {
     Fleet,
 }
 
-/// A transaction. Dropped without [`Self::commit`], it changes nothing.
+/// A transaction. Dropped without [`Self::commit`], it changes nothing, unless it is one of [`crate::Store::single`].
 #[derive(Debug)]
 pub struct Tx {
     // declared before the pass, so that the rollback is on its way before the next writer is let in

@@ -1,9 +1,9 @@
 //! From due rows to hints: the only caller of the queue's `push`. Any number of tickers may run side by side.
 //!
-//! A tick looks at what the lanes hold and what is ready, marks as many ready rows as there is room for, commits, and pushes their
-//! hints. It is woken by a nudge or by the clock. Room is twice the fleet's slots and what was drained in the last
-//! two seconds' pace: enough that no worker waits for a tick, little enough that hints are claimed before their marks
-//! run out and that what is urgent finds short lanes.
+//! A tick looks at what the lanes hold and at what is ready, marks as many ready rows as there is room for, commits,
+//! and pushes their hints. It is woken by a nudge or by the clock. Room is twice the fleet's slots and what was drained
+//! in the last two seconds' pace: enough that no worker waits for a tick, little enough that hints are claimed before
+//! their marks run out and that what is urgent finds short lanes.
 //!
 //! Everything may go wrong between the commit and the claim; the mark then runs out and the row is handed out again.
 //! When the queue has lost its contents its epoch is another one, and marks of other epochs are taken back at once.

@@ -73,6 +73,22 @@ fn copy_answer(address: &str, from: Option<&Attendee>, to: &mut Fields) {
     guest.comment.clone_from(&from.comment);
 }
 
+/// Gives a guest whom only the `other` side has on its list the answer that is shown there: whoever `decided` the answer
+/// does not know that guest.
+pub(super) fn answer_as_invited(
+    atom: &Atom,
+    decided: Option<&Fields>,
+    other: Option<&Fields>,
+    to: &mut Fields,
+) {
+    let Atom::Answer(address) = atom else { return };
+    if decided.is_some_and(|fields| guest(fields, address).is_none())
+        && let Some(other) = other
+    {
+        copy_answer(address, guest(other, address), to);
+    }
+}
+
 /// Merges a set: what either side added is in, what either side removed is out.
 pub(super) fn unite(atom: &Atom, from: &Sources<'_>, to: &mut Fields) {
     match atom {

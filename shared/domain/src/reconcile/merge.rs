@@ -15,7 +15,7 @@ use super::canonical::{self, guest};
 use super::contest::{Contest, Deletion, Judge, LessDetail, Rules, Side, Verdict};
 use super::diff::{Atom, departures, own};
 use super::point::Recurs;
-use super::sheet::{Face, Instance, Sheet, differing};
+use super::sheet::{Face, Instance, Sheet, differing, whole};
 use super::version;
 use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Role, Series};
 
@@ -382,6 +382,11 @@ impl<R: Rules> Merging<'_, R> {
             };
             let source = self.atom(Some(key), atom, &said);
             departs |= apply(source, atom, &said, &sources, &mut fields);
+            let (decided, other) = match source {
+                Source::Of(Side::Remote) => (said.remote, whole(three.local, masters.local)),
+                _ => (said.local, whole(three.remote, masters.remote)),
+            };
+            atoms::answer_as_invited(atom, decided, other, &mut fields);
             self.note_lost_answer(Some(key), atom, &said, &fields);
         }
         if let Some(Instance::Changed { fields: own, .. }) = three.remote.or(three.local) {

@@ -50,6 +50,15 @@ pub(super) enum Instance<'a> {
     },
 }
 
+/// All that is said of an instance, inherited or not; `None` where it does not take place.
+pub(super) fn whole<'a>(instance: Option<&Instance<'a>>, master: Option<&'a Fields>) -> Option<&'a Fields> {
+    match instance {
+        Some(Instance::Changed { fields, .. }) => Some(fields),
+        Some(Instance::Cancelled) => None,
+        None => master,
+    }
+}
+
 impl<'a> Face<'a> {
     pub(super) fn recurs(&self) -> Recurs {
         self.master.map_or(Recurs::No, Recurs::of)

@@ -75,7 +75,10 @@ pub fn are_disjoint(one: &Changed, other: &Changed) -> bool {
     };
     let guests = |changes: &Changed, others: &Changed| {
         changes.iter().any(|(instance, atom)| match atom {
-            Atom::Guest(address) => others.contains(&(*instance, Atom::Answer(address.clone()))),
+            // off the list of the series, a guest is off that of every instance
+            Atom::Guest(address) => others.iter().any(|(other, answer)| {
+                *answer == Atom::Answer(address.clone()) && (instance.is_none() || other == instance)
+            }),
             _ => false,
         })
     };

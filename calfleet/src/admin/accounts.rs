@@ -271,3 +271,19 @@ pub(super) fn read_document() -> anyhow::Result<SecretString> {
     anyhow::ensure!(!text.trim().is_empty(), "no key file was given; pipe it into standard input");
     Ok(SecretString::from(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_interval_is_a_second_to_a_week() {
+        let read = |text| poll_interval(text).map(|interval| interval.as_secs());
+
+        assert_eq!(read("5m"), Ok(300));
+        assert_eq!((read("1s"), read("7days")), (Ok(1), Ok(604_800)));
+        for text in ["0s", "999ms", "8days", "soon"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

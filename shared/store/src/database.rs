@@ -122,7 +122,7 @@ impl Store {
     /// As [`Self::begin`].
     pub async fn single(&self, priority: Priority) -> Result<Tx, StoreError> {
         match &self.database {
-            Databases::Postgres { single, .. } => Ok(Tx::single(single.clone(), Scope::Fleet)),
+            Databases::Postgres { single, .. } => Ok(Tx::single(single.clone())),
             Databases::Sqlite { .. } => self.begin(Scope::Fleet, priority).await,
         }
     }

@@ -48,8 +48,9 @@ impl Tx {
         Self { inner: Inner::Whole(inner), scope, _pass: pass }
     }
 
-    pub(crate) fn single(inner: DatabaseConnection, scope: Scope) -> Self {
-        Self { inner: Inner::Single(inner), scope, _pass: None }
+    /// Of the fleet, on a connection of its role.
+    pub(crate) fn single(inner: DatabaseConnection) -> Self {
+        Self { inner: Inner::Single(inner), scope: Scope::Fleet, _pass: None }
     }
 
     /// Whose rows it may see.

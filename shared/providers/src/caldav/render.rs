@@ -122,15 +122,21 @@ mod tests {
         assert_eq!(sequence(&event("Retro", 1)), 4);
     }
 
+    /// What an object whose last lines are `lines` says after a change of [`event`] to `after`.
+    fn changed(lines: &str, after: &Event) -> String {
+        let raw = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\n\
+             DTSTART;VALUE=DATE:20260701\r\nSUMMARY:Review\r\n{lines}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        let (before, instances) = (event("Review", 1), BTreeMap::new());
+        let held = Agreed { event: &before, revision: None, raw: Some(&raw), instances: &instances };
+        changed_object(&held, after, Timestamp(0))
+    }
+
     #[test]
     fn the_sequence_goes_on_from_what_others_raised_it_to() {
-        let before = event("Review", 1);
-        let raw = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20260701\r\nSUMMARY:Review\r\nSEQUENCE:9\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-        let instances = BTreeMap::new();
-        let held = Agreed { event: &before, revision: None, raw: Some(raw), instances: &instances };
-
-        let moved = changed_object(&held, &event("Review", 2), Timestamp(0));
-        let renamed = changed_object(&held, &event("Retro", 1), Timestamp(0));
+        let moved = changed("SEQUENCE:9", &event("Review", 2));
+        let renamed = changed("SEQUENCE:9", &event("Retro", 1));
 
         assert!(moved.contains("SEQUENCE:10\r\n"), "{moved}");
         assert!(renamed.contains("SEQUENCE:9\r\n"), "{renamed}");
@@ -138,12 +144,7 @@ mod tests {
 
     #[test]
     fn a_change_leaves_lines_that_we_do_not_know() {
-        let before = event("Review", 1);
-        let raw = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20260701\r\nSUMMARY:Review\r\nSEQUENCE:4\r\nX-KEPT:1\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-        let instances = BTreeMap::new();
-        let held = Agreed { event: &before, revision: None, raw: Some(raw), instances: &instances };
-
-        let text = changed_object(&held, &event("Retro", 1), Timestamp(0));
+        let text = changed("SEQUENCE:4\r\nX-KEPT:1", &event("Retro", 1));
 
         assert!(text.contains("X-KEPT:1\r\n") && text.contains("SUMMARY:Retro\r\n"), "{text}");
         assert!(text.contains("SEQUENCE:4\r\n"), "{text}");

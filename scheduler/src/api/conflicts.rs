@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::auth::{Reader, Writer};
 use super::body::Body;
-use super::parameters::{ListParameters, Path, id};
+use super::parameters::{Parameters, Path, id};
 use super::problem::Problem;
 use super::wish::Wish;
 use super::writes::{SILENT, answer};
@@ -24,7 +24,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<ConflictView>>, Problem> {
     parameters.only(&["state", "limit", "cursor"])?;
     let which = match parameters.state.as_deref() {
@@ -46,8 +46,10 @@ pub(super) async fn read(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<ConflictView>, Problem> {
     let id: ConflictId = id("id", &text)?;
+    parameters.only(&[])?;
     let view = app.service.conflict(reader.organization_id, id).await.map_err(Problem::store)?;
     view.map(Json).ok_or_else(|| Problem::not_found("conflict"))
 }

@@ -8,7 +8,7 @@ use calfleet_service::overview::{self, CalendarView, ConnectionView};
 use calfleet_service::read::Page;
 
 use super::auth::Reader;
-use super::parameters::{ListParameters, Path, id};
+use super::parameters::{Parameters, Path, id};
 use super::problem::Problem;
 use crate::app::App;
 
@@ -16,7 +16,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<ConnectionView>>, Problem> {
     parameters.only(&["limit", "cursor"])?;
     let limit = parameters.limit()?;
@@ -36,8 +36,10 @@ pub(super) async fn read(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<ConnectionView>, Problem> {
     let id: ConnectionId = id("id", &text)?;
+    parameters.only(&[])?;
     let service = &app.service;
     let view = overview::connection(&service.store, reader.organization_id, id, service.now()).await;
     view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("connection"))
@@ -48,8 +50,10 @@ pub(super) async fn read_calendar(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<CalendarView>, Problem> {
     let id: CalendarId = id("id", &text)?;
+    parameters.only(&[])?;
     let service = &app.service;
     let view = overview::calendar(&service.store, reader.organization_id, id, service.now()).await;
     view.map_err(Problem::store)?.map(Json).ok_or_else(|| Problem::not_found("calendar"))
@@ -60,8 +64,10 @@ pub(super) async fn explain(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<SyncExplained>, Problem> {
     let id: CalendarId = id("id", &text)?;
+    parameters.only(&[])?;
     let explained = app.service.explain_sync(reader.organization_id, id, app.full_sync_every).await;
     Ok(Json(explained?))
 }

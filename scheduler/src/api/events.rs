@@ -11,7 +11,7 @@ use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery, Page
 use calfleet_store::events::RangeQuery;
 
 use super::auth::Reader;
-use super::parameters::{ListParameters, Path, id};
+use super::parameters::{Parameters, Path, id};
 use super::problem::Problem;
 use crate::app::App;
 
@@ -19,7 +19,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<EventView>>, Problem> {
     parameters.only(&["from", "to", "calendar", "connection", "limit", "cursor"])?;
     let after = match &parameters.cursor {
@@ -45,7 +45,7 @@ pub(super) async fn read(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Response, Problem> {
     let id: EventId = id("id", &text)?;
     parameters.only(&["at"])?;
@@ -62,7 +62,7 @@ pub(super) async fn history(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<ChangeView>>, Problem> {
     let id: EventId = id("id", &text)?;
     parameters.only(&["limit"])?;
@@ -77,7 +77,7 @@ pub(super) async fn instances_of(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
     let id: EventId = id("id", &text)?;
     parameters.only(&["from", "to", "time_zone", "limit", "cursor"])?;
@@ -90,7 +90,7 @@ pub(super) async fn instances_of(
 pub(super) async fn instances(
     State(app): State<App>,
     reader: Reader,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
     parameters.only(&["from", "to", "time_zone", "calendar", "connection", "limit", "cursor"])?;
     let store = &app.service.store;
@@ -99,10 +99,7 @@ pub(super) async fn instances(
     read::instances(store, reader.organization_id, &query).await.map(Json).map_err(Problem::store)
 }
 
-fn instances_query(
-    parameters: &ListParameters,
-    calendars: Vec<CalendarId>,
-) -> Result<InstancesQuery, Problem> {
+fn instances_query(parameters: &Parameters, calendars: Vec<CalendarId>) -> Result<InstancesQuery, Problem> {
     let (from, until) = parameters.stretch()?;
     let offset = match &parameters.cursor {
         Some(text) => {

@@ -11,7 +11,7 @@ use calfleet_service::write::{IntentView, Mode};
 use calfleet_store::outbox::OutboxState;
 
 use super::auth::{Reader, Writer};
-use super::parameters::{ListParameters, Path, id};
+use super::parameters::{Parameters, Path, id};
 use super::problem::Problem;
 use super::wish::Wish;
 use super::writes::{SILENT, answer};
@@ -21,7 +21,7 @@ use crate::app::App;
 pub(super) async fn list(
     State(app): State<App>,
     reader: Reader,
-    parameters: ListParameters,
+    parameters: Parameters,
 ) -> Result<Json<Page<IntentView>>, Problem> {
     parameters.only(&["state", "limit", "cursor"])?;
     let state = match &parameters.state {
@@ -77,7 +77,9 @@ pub(super) async fn explain(
     State(app): State<App>,
     reader: Reader,
     Path(text): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<PushExplained>, Problem> {
     let id: OutboxId = id("id", &text)?;
+    parameters.only(&[])?;
     Ok(Json(app.service.explain_intent(reader.organization_id, id).await?))
 }

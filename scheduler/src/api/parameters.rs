@@ -24,9 +24,9 @@ const LONGEST_STRETCH_DAYS: i64 = 366;
 /// Most calendars of one request.
 const MOST_CALENDARS: u32 = 1_000;
 
-/// What list requests understand; each route says which of it by [`ListParameters::only`].
+/// What may stand in a query beside the wishes of writes; each route says which of it by [`Parameters::only`].
 #[derive(Debug, Default)]
-pub(super) struct ListParameters {
+pub(super) struct Parameters {
     from: Option<String>,
     to: Option<String>,
     time_zone: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct ListParameters {
     pub(super) state: Option<String>,
 }
 
-impl<S: Sync> FromRequestParts<S> for ListParameters {
+impl<S: Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -66,7 +66,7 @@ impl<S: Sync> FromRequestParts<S> for ListParameters {
     }
 }
 
-impl ListParameters {
+impl Parameters {
     /// Refuses what the route does not go by: what is asked for is never left aside in silence.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), Problem> {
         let given = [

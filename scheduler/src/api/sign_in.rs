@@ -15,7 +15,7 @@ use url::Url;
 
 use super::auth::Connector;
 use super::body::Body;
-use super::parameters::Path;
+use super::parameters::{Parameters, Path};
 use super::problem::Problem;
 use crate::app::App;
 
@@ -45,9 +45,11 @@ pub(super) async fn begin(
     State(app): State<App>,
     caller: Connector,
     Path(provider): Path<String>,
+    parameters: Parameters,
     body: Body,
 ) -> Result<(StatusCode, Json<Begun>), Problem> {
     let provider: ProviderKind = provider.parse().map_err(|_| Problem::not_found("provider"))?;
+    parameters.only(&[])?;
     let wanted: Begin = body.read()?;
     let begun = app
         .service
@@ -77,8 +79,10 @@ pub(super) async fn confirm(
     State(app): State<App>,
     caller: Connector,
     Path(ticket): Path<String>,
+    parameters: Parameters,
     body: Body,
 ) -> Result<(StatusCode, Json<ConnectionView>), Problem> {
+    parameters.only(&[])?;
     let wanted: Confirm = body.read_or_default()?;
     let (service, organization) = (&app.service, caller.organization_id);
     let ticket = SecretString::from(ticket);

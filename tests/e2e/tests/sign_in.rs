@@ -156,6 +156,8 @@ async fn what_cannot_be_connected_is_refused_with_a_reason() {
             400,
             "bad_parameter",
         ),
+        (post(&app, "/calendar/google/connect?scopes=read", &wanted).await, 400, "bad_parameter"),
+        (post(&app, "/connections/unknown/confirm?user_id=7", &json!({})).await, 400, "bad_parameter"),
         (post(&app, "/connections/unknown/confirm", &json!({})).await, 403, "not_yours"),
     ];
     for (answer, status, code) in &cases {

@@ -201,7 +201,7 @@ async fn watch(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = service.clock.sleep_until(service.now().plus(LOOK)) => {}
+            () = service.clock.sleep(LOOK) => {}
         }
     }
     Ok(())

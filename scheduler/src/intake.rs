@@ -70,7 +70,7 @@ async fn run(app: App, mut brought: mpsc::Receiver<Waiting>) {
     let clock = SystemClock::default();
     let mut is_failing = false;
     while let Some(first) = brought.recv().await {
-        clock.sleep_until(clock.now().plus(GATHERING)).await;
+        clock.sleep(GATHERING).await;
         let mut senders = vec![first];
         let mut count = 0;
         while count < AT_ONCE

@@ -114,13 +114,14 @@ impl Ticker {
             metrics::histogram!("calfleet_tick_duration_ms")
                 .record(ended.since(began).as_secs_f64() * 1000.0);
             let wait = if self.fairness.is_crowded() { CROWDED } else { self.settings.interval };
+            // sub-millisecond ticks end when they began; what is asked meanwhile goes along with the next
+            let spaced = self.clock.sleep(self.settings.spacing);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = nudges.next() => {}
-                () = self.clock.sleep_until(began.plus(wait)) => {}
+                () = self.clock.sleep(wait.saturating_sub(ended.since(began))) => {}
             }
-            // sub-millisecond ticks end when they began; what is asked meanwhile goes along with the next
-            self.clock.sleep_until(ended.plus(self.settings.spacing)).await;
+            spaced.await;
         }
     }
 

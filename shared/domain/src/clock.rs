@@ -63,8 +63,14 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The instant now.
     fn now(&self) -> Timestamp;
 
-    /// Completes when the clock shows `at` or later.
+    /// Completes when the clock shows `at` or later, or when as much time has passed as it showed to be left at the
+    /// call: a clock that is set back keeps nobody waiting.
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Completes when so much time has passed since the call.
+    fn sleep(&self, length: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.sleep_until(self.now().plus(length))
+    }
 }
 
 /// Chance.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use calfleet_domain::clock::{Clock, Rng, Timestamp};
 use rand::RngCore;
+use tokio::time::Instant;
 
 /// The longest single wait: the machine's clock may be set, or its offset measured anew, while we sleep.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -34,9 +35,11 @@ impl Clock for SystemClock {
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is given")]
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let (began, most) = (Instant::now(), at.since(self.now()));
         Box::pin(async move {
             loop {
-                let wait = at.since(self.now());
+                // by the wall a clock set back would stretch the wait, by the stopwatch one set forward
+                let wait = at.since(self.now()).min(most.saturating_sub(began.elapsed()));
                 if wait.is_zero() {
                     return;
                 }
@@ -53,5 +56,32 @@ pub struct SystemRng;
 impl Rng for SystemRng {
     fn next_u64(&self) -> u64 {
         rand::rng().next_u64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `clock`, moved while somebody sleeps for `length`, wakes him before `patience` is over.
+    async fn wakes(length: Duration, moved_ms: i64, patience: Duration) -> bool {
+        let (clock, untouched) = (SystemClock::default(), SystemClock::default());
+        let woken = clock.sleep(length);
+        let moved = async { clock.advance_ms(moved_ms) };
+        tokio::select! {
+            _ = async { tokio::join!(woken, moved) } => true,
+            () = untouched.sleep(patience) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+        assert!(wakes(Duration::from_millis(50), -600_000, Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_wakes_who_waits() {
+        assert!(wakes(Duration::from_hours(1), 3_600_000, Duration::from_secs(20)).await);
+        assert!(!wakes(Duration::from_hours(1), 0, Duration::from_millis(50)).await);
     }
 }

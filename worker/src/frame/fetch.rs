@@ -42,10 +42,9 @@ pub(super) async fn fetch(shared: Arc<Shared>, feed: mpsc::Sender<Claim>, stop: 
         leave_out_overstaying(&shared, &mut rows);
         if rows.is_empty() {
             if wait.is_zero() {
-                let again = shared.frame.clock.now().plus(WAIT_WHILE_CROWDED);
                 tokio::select! {
                     () = shared.held.until(|held| held.room(slots) != room) => {}
-                    () = shared.frame.clock.sleep_until(again) => {}
+                    () = shared.frame.clock.sleep(WAIT_WHILE_CROWDED) => {}
                 }
             }
             continue;
@@ -82,7 +81,7 @@ async fn claim(shared: &Shared, feed: &mpsc::Sender<Claim>, rows: &[HintedRow]) 
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "claims failed");
-            frame.clock.sleep_until(now.plus(PAUSE)).await;
+            frame.clock.sleep(PAUSE).await;
             return;
         }
     };

@@ -44,7 +44,7 @@ async fn write(shared: &Shared, batch: &[Outcome]) {
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "finishes could not be written");
-                frame.clock.sleep_until(now.plus(pause)).await;
+                frame.clock.sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }

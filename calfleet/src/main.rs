@@ -20,6 +20,7 @@ mod sample;
 mod sandbox;
 mod scheduler;
 mod solo;
+mod supervise;
 mod worker;
 
 /// Keeps an application's events and its users' calendars in step.

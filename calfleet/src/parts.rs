@@ -18,6 +18,7 @@ use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_runtime::config::Config;
 use calfleet_runtime::telemetry::Telemetry;
 use calfleet_scheduler::app::App;
+use calfleet_scheduler::serve::Socket;
 use calfleet_scheduler::tick::{TickSettings, Ticker};
 use calfleet_service::clients::OauthClients;
 use calfleet_service::drivers::Drivers;
@@ -30,6 +31,7 @@ use calfleet_worker::jobs::{
 use calfleet_worker::push::PushSettings;
 use calfleet_worker::sync::SyncSettings;
 use calfleet_worker::{Frame, FrameSettings};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -123,10 +125,9 @@ impl Parts {
         let parts = self.clone();
         tokio::spawn(async move {
             loop {
-                let again = parts.clock.now().plus(CLOCK_CHECK);
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = parts.clock.sleep_until(again) => parts.measure_clock().await,
+                    () = parts.clock.sleep(CLOCK_CHECK) => parts.measure_clock().await,
                 }
                 parts.telemetry.run_upkeep();
             }
@@ -173,8 +174,27 @@ impl Parts {
         }
     }
 
-    /// The tick over what is due.
-    pub(crate) fn ticker(&self) -> Ticker {
+    /// Ticker and API, side by side.
+    pub(crate) fn scheduler(
+        &self,
+        socket: Socket,
+        shutdown: &CancellationToken,
+    ) -> JoinSet<anyhow::Result<()>> {
+        let mut running = JoinSet::new();
+        let ticking = self.ticker().run(shutdown.clone());
+        running.spawn(async move {
+            ticking.await;
+            Ok(())
+        });
+        let (app, config) = (self.app(shutdown.clone()), self.config.api.clone());
+        running.spawn(async move {
+            socket.serve_api(app, &config).await;
+            Ok(())
+        });
+        running
+    }
+
+    fn ticker(&self) -> Ticker {
         let work = &self.config.work;
         let settings = TickSettings {
             interval: work.tick_at_most,

@@ -6,6 +6,7 @@ use anyhow::bail;
 use calfleet_scheduler::serve;
 
 use crate::parts::Parts;
+use crate::supervise::supervise;
 
 /// Runs until it is told to stop, then drains.
 pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
@@ -19,8 +20,5 @@ pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
     parts.keep_time(shutdown.clone());
     let socket = serve::listen(parts.config.api.listen).await?;
     tracing::info!(address = %socket.address()?, "scheduler is running");
-    let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
-    socket.serve_api(parts.app(shutdown), &parts.config.api).await;
-    ticker.await?;
-    Ok(())
+    supervise(parts.scheduler(socket, &shutdown), &shutdown).await
 }

@@ -8,6 +8,7 @@ use calfleet_scheduler::serve::{self, Socket};
 use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
+use crate::supervise::supervise;
 
 /// Runs until it is told to stop, then drains.
 pub(crate) async fn run(config: Option<&Path>) -> anyhow::Result<()> {
@@ -43,12 +44,10 @@ pub(crate) async fn run_parts(
     let freed = calfleet_store::work::free_all(&parts.service.store, parts.service.now()).await?;
     tracing::debug!(freed, "freed the leases of the process before");
     tracing::info!(address = %socket.address()?, "solo is running");
-    let ticker = tokio::spawn(parts.ticker().run(shutdown.clone()));
-    let worker = tokio::spawn(calfleet_worker::run(parts.frame(), shutdown.clone()));
-    socket.serve_api(parts.app(shutdown), &parts.config.api).await;
-    ticker.await?;
-    worker.await??;
-    Ok(())
+    let mut running = parts.scheduler(socket, &shutdown);
+    let worker = calfleet_worker::run(parts.frame(), shutdown.clone());
+    running.spawn(async move { Ok(worker.await?) });
+    supervise(running, &shutdown).await
 }
 
 /// The right to be the only solo process on a database; lasts while the file is open.

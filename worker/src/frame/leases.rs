@@ -11,16 +11,24 @@ use super::held::Dropped;
 
 /// Runs for as long as the worker does.
 pub(super) async fn renew(shared: Arc<Shared>) {
+    let mut proven = shared.frame.clock.now();
+    loop {
+        shared.frame.clock.sleep(shared.frame.settings.renewal).await;
+        renew_once(&shared, &mut proven).await;
+    }
+}
+
+/// Tells the queue how many slots there are, for as long as the worker runs: apart from the renewals, which must not
+/// wait for a queue that does not answer.
+pub(super) async fn report(shared: Arc<Shared>) {
     let frame = &shared.frame;
-    let mut proven = frame.clock.now();
     loop {
         let now = frame.clock.now();
         if let Err(error) = frame.queue.report_slots(shared.worker, frame.settings.slots, now).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "the slots were not reported");
         }
         measure(shared.held.running());
-        frame.clock.sleep_until(now.plus(frame.settings.renewal)).await;
-        renew_once(&shared, &mut proven).await;
+        frame.clock.sleep(frame.settings.renewal).await;
     }
 }
 

@@ -37,15 +37,18 @@ pub async fn run(frame: Frame, stop: CancellationToken) -> Result<(), FrameError
 
     let mut parts = JoinSet::new();
     parts.spawn(leases::renew(Arc::clone(&shared)));
+    parts.spawn(leases::report(Arc::clone(&shared)));
+    parts.spawn(finishes::finish(Arc::clone(&shared), outcomes));
     let ended = CancellationToken::new();
     let mut looping =
         AbortOnDropHandle::new(tokio::spawn(looped(Arc::clone(&shared), source, ended.clone())));
-    let finishing = AbortOnDropHandle::new(tokio::spawn(finishes::finish(Arc::clone(&shared), outcomes)));
     let fetching = AbortOnDropHandle::new(tokio::spawn(fetch::fetch(Arc::clone(&shared), claims, stop)));
 
     tokio::select! {
         fetched = fetching => fetched.map_err(FrameError::Part)?,
         broken = &mut looping => return broken.map_err(FrameError::Part)?,
+        // they end by a panic only, and without them leases run out or finishes pile up
+        Some(broken) = parts.join_next() => return broken.map_err(FrameError::Part),
     }
     drain(&shared).await;
     ended.cancel();
@@ -56,18 +59,16 @@ pub async fn run(frame: Frame, stop: CancellationToken) -> Result<(), FrameError
     if let Err(error) = gone {
         tracing::debug!(error = &error as &dyn std::error::Error, "the end was not reported");
     }
-    finishing.abort();
     Ok(())
 }
 
 /// Waits for the running jobs, then gives back what is left, with its delivery.
 async fn drain(shared: &Shared) {
     let Shared { frame, held, .. } = shared;
-    let deadline = frame.clock.now().plus(frame.settings.grace);
     let idle = held.until(|held| held.claims().is_empty());
     let over = tokio::select! {
         () = idle => return,
-        () = frame.clock.sleep_until(deadline) => held.claims(),
+        () = frame.clock.sleep(frame.settings.grace) => held.claims(),
     };
     for claim in &over {
         held.drop_run(claim, Dropped::Drained);

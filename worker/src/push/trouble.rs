@@ -65,8 +65,11 @@ pub(super) fn of(error: &DriverError, attempted: &Attempted<'_>, rng: &dyn Rng) 
             Trouble::Stop(Setback { not_before: now, ..setback(was_sent || has_steps) })
         }
         FailureClass::Permanent | FailureClass::Gone => Trouble::GiveUp(problem),
-        FailureClass::Transient | FailureClass::Conflict if is_old => Trouble::GiveUp(problem),
         FailureClass::Conflict if repeats < REPEATS => Trouble::ReadAgain,
+        // what was only held that long, by a pause or a lost grant, has not failed yet
+        FailureClass::Transient | FailureClass::Conflict if is_old && failed_before > 0 => {
+            Trouble::GiveUp(problem)
+        }
         FailureClass::Transient | FailureClass::Conflict => Trouble::Defer(setback(true)),
     }
 }
@@ -116,8 +119,12 @@ mod tests {
     }
 
     fn of_class(class: FailureClass, received_at: i64, repeats: u32) -> Trouble {
+        of_entry(class, entry(received_at), repeats)
+    }
+
+    fn of_entry(class: FailureClass, entry: OutboxEntry, repeats: u32) -> Trouble {
         let error = DriverError::new("write an event", class, Problem::Truncated);
-        let entries = [entry(received_at)];
+        let entries = [entry];
         let give_up_after = Duration::from_hours(72);
         let now = Timestamp(10 * DAY);
         let attempted = Attempted { entries: &entries, has_steps: false, repeats, give_up_after, now };
@@ -131,6 +138,16 @@ mod tests {
         assert_eq!((setback.attempt, setback.may_be_applied), (3, true));
         assert!(setback.not_before > Timestamp(10 * DAY));
         assert!(matches!(of_class(FailureClass::Transient, 6 * DAY, 0), Trouble::GiveUp(_)));
+    }
+
+    #[test]
+    fn what_was_held_for_long_is_not_given_up_at_its_first_stumble() {
+        let held = |class, attempt, repeats| of_entry(class, OutboxEntry { attempt, ..entry(0) }, repeats);
+
+        assert!(matches!(held(FailureClass::Transient, 0, 0), Trouble::Defer(_)));
+        assert_eq!(held(FailureClass::Conflict, 3, 0), Trouble::ReadAgain);
+        assert!(matches!(held(FailureClass::Conflict, 0, REPEATS), Trouble::Defer(_)));
+        assert!(matches!(held(FailureClass::Conflict, 1, REPEATS), Trouble::GiveUp(_)));
     }
 
     #[test]

@@ -195,7 +195,7 @@ pub async fn neglected(tx: &Tx, connection: ConnectionId) -> Result<Vec<Calendar
             AND ((c.is_selected AND c.state <> 'gone') OR EXISTS (
                 SELECT 1 FROM watches w WHERE w.organization_id = c.organization_id AND w.calendar_id = c.id))
             AND NOT EXISTS (SELECT 1 FROM work WHERE work.kind = $3 AND work.target_id = c.id
-                AND (work.due_at < $4 OR work.lease_until > 0))
+                AND work.state = 0 AND (work.due_at < $4 OR work.lease_until > 0))
          ORDER BY c.id";
     let kind = calfleet_domain::job::Kind::Watch.code();
     let rows = tx.all(OPERATION, sql, values![organization, connection, kind, Timestamp::NEVER]).await?;

@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use calfleet_domain::clock::Timestamp;
+use calfleet_domain::job::{Finish, Kind, WorkState};
+use calfleet_domain::model::ConnectionId;
 use calfleet_sandbox::{Fault, FaultRule, NotificationHabits};
 use calfleet_service::Actor;
 use calfleet_store::events::{self, RangeQuery};
+use calfleet_store::work;
 use serde_json::json;
 
 use super::fleet::ADA;
@@ -19,6 +23,7 @@ on_both_databases![
     a_channel_that_google_drops_without_a_word_is_found_out_by_a_poll_and_replaced,
     a_notification_that_is_only_late_ends_the_doubt,
     what_is_paused_or_gone_is_no_longer_watched,
+    a_watch_that_was_given_up_is_looked_after_again_when_its_connection_is_resumed,
     a_channel_whose_answer_was_lost_is_known_by_its_first_notification,
     a_calendar_that_cannot_be_watched_is_polled_and_says_why,
     the_channel_of_a_renamed_account_is_replaced,
@@ -230,6 +235,26 @@ async fn what_is_paused_or_gone_is_no_longer_watched(database: &TestStore) {
     watched.after(Duration::from_hours(15)).await;
     assert_eq!(watched.fleet.google().channels(), Vec::<String>::new());
     assert!(watched.row().await.last_error.unwrap().contains("api.public_url"));
+}
+
+async fn a_watch_that_was_given_up_is_looked_after_again_when_its_connection_is_resumed(
+    database: &TestStore,
+) {
+    let watched = Watched::start(database).await;
+    let target = ConnectionId(watched.id().await.0);
+    let claim = watched.fleet.claim(Kind::Watch, target).await;
+    let given_up = Finish { state: WorkState::Dead, ..Finish::done(Timestamp::NEVER) };
+    work::finish(&database.store, &[(&claim, &given_up)], watched.fleet.service.now()).await.unwrap();
+    watched.after(2 * HOUR).await;
+    let row = watched.row().await;
+    assert_eq!((row.state, row.due_at < Timestamp::NEVER), (WorkState::Dead, true), "no machine wakes it");
+
+    let service = &watched.fleet.service;
+    service.resume(database.here, watched.connection, &Actor::operator()).await.unwrap();
+    watched.run_due().await;
+
+    assert_eq!(watched.row().await.state, WorkState::Active);
+    assert_eq!(watched.known().await.len(), 1);
 }
 
 async fn a_channel_whose_answer_was_lost_is_known_by_its_first_notification(database: &TestStore) {

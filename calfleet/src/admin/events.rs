@@ -1,13 +1,13 @@
 //! `admin events`: what the calendars hold, and when it takes place.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{CalendarId, ConnectionId, OrganizationId};
 use calfleet_service::Service;
 use calfleet_service::read::{self, EventView, InstanceView, InstancesQuery};
 use calfleet_service::view::Time;
 use calfleet_store::events::RangeQuery;
-use calfleet_store::{Scope, calendars};
+use calfleet_store::{Scope, calendars, connections};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 
@@ -23,7 +23,7 @@ const MORE: &str = "There are more: ask for a shorter time or a higher --limit."
 #[derive(Debug, clap::Args)]
 pub(crate) struct Events {
     /// Only this calendar.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "connection")]
     calendar: Option<CalendarId>,
     /// Only this connection's calendars.
     #[arg(long)]
@@ -51,6 +51,11 @@ pub(crate) struct Events {
 
 /// Prints events or instances.
 pub(super) async fn run(service: &Service, command: &Events) -> anyhow::Result<()> {
+    if let (Some(from), Some(to)) = (command.from, command.to)
+        && to <= from
+    {
+        bail!("--to has to be a day after --from");
+    }
     let organization = command.whose.find(service, Makes::None).await?;
     let calendars = calendars(service, organization, command).await?;
     if command.instances {
@@ -71,7 +76,11 @@ async fn calendars(
         return Ok(vec![calendar.context("there is no such calendar; 'calfleet admin list' shows them")?.id]);
     }
     let listed = match command.connection {
-        Some(id) => calendars::list(&tx, id).await?,
+        Some(id) => {
+            let connection = connections::load(&tx, id).await?;
+            connection.context("there is no such connection; 'calfleet admin list' shows them")?;
+            calendars::list(&tx, id).await?
+        }
         None => calendars::list_all(&tx, None, u32::MAX >> 1).await?,
     };
     Ok(listed.into_iter().map(|calendar| calendar.id).collect())

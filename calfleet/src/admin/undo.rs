@@ -26,7 +26,7 @@ pub(super) async fn run(service: &Service, command: &Undo) -> anyhow::Result<()>
     report_each(
         command.trial.format,
         &undone,
-        |one| (one.event_id, one.outcome, one.error.as_deref()),
+        |one| (one.event_id, one.outcome.as_ref(), one.error.as_deref()),
         &format!("changes {what}"),
     )
 }

@@ -38,7 +38,7 @@ pub(crate) struct Trial {
 }
 
 /// What became of one of many events.
-type Fate<'a> = (EventId, &'static str, Option<&'a str>);
+type Fate<'a> = (EventId, &'a str, Option<&'a str>);
 
 /// Prints what became of many events, a line each, and ends with an error when some were refused. `done` says what the
 /// others are, such as `changes are taken back`.

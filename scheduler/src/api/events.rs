@@ -30,10 +30,11 @@ pub(super) async fn list(
         None => None,
     };
     let store = &app.service.store;
+    let (from, until) = parameters.between()?;
     let query = RangeQuery {
         calendars: parameters.calendars(store, reader.organization_id).await?,
-        from: parameters.from()?.map(Timestamp::from_utc),
-        until: parameters.to()?.map(Timestamp::from_utc),
+        from: from.map(Timestamp::from_utc),
+        until: until.map(Timestamp::from_utc),
         after,
         limit: parameters.limit()?,
     };

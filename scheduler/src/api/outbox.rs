@@ -11,6 +11,7 @@ use calfleet_service::write::{IntentView, Mode};
 use calfleet_store::outbox::OutboxState;
 
 use super::auth::{Reader, Writer};
+use super::body::Body;
 use super::parameters::{Parameters, Path, id};
 use super::problem::Problem;
 use super::wish::Wish;
@@ -49,6 +50,7 @@ pub(super) async fn retry(
     let organization = caller.organization_id;
     wish.is_about_all()?;
     wish.is_unconditional()?;
+    wish.is_unkeyed()?;
     if wish.terms(&caller, SILENT).mode == Mode::Explain {
         let plan = app.service.plan_intent(organization, id).await?;
         let view = app.service.plan_view(organization, &plan).await.map_err(Problem::store)?;
@@ -64,11 +66,14 @@ pub(super) async fn discard(
     caller: Writer,
     Path(text): Path<String>,
     wish: Wish,
+    body: Body,
 ) -> Result<Response, Problem> {
     let id: OutboxId = id("id", &text)?;
     wish.is_about_all()?;
     wish.is_unconditional()?;
-    let outcome = app.service.discard_intent(id, &wish.terms(&caller, SILENT)).await?;
+    let terms = wish.terms(&caller, SILENT);
+    let write = Box::pin(app.service.discard_intent(id, &terms));
+    let outcome = wish.carry_out(&app, &caller, &body, write).await?;
     answer(&app, &caller, &wish, &outcome, StatusCode::OK).await
 }
 

@@ -100,12 +100,16 @@ impl Parameters {
         zone.ok_or_else(|| Problem::bad_parameter("time_zone", "Give an IANA name such as Europe/Paris."))
     }
 
-    pub(super) fn from(&self) -> Result<Option<DateTime<Utc>>, Problem> {
-        self.from.as_deref().map(|text| instant("from", text)).transpose()
-    }
-
-    pub(super) fn to(&self) -> Result<Option<DateTime<Utc>>, Problem> {
-        self.to.as_deref().map(|text| instant("to", text)).transpose()
+    /// The instants from and to, of which each may be left out.
+    pub(super) fn between(&self) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), Problem> {
+        let from = self.from.as_deref().map(|text| instant("from", text)).transpose()?;
+        let to = self.to.as_deref().map(|text| instant("to", text)).transpose()?;
+        match (from, to) {
+            (Some(from), Some(to)) if to <= from => {
+                Err(Problem::bad_parameter("to", "It has to be after from."))
+            }
+            between => Ok(between),
+        }
     }
 
     /// An instant in the past, also as the history writes it: in milliseconds since 1970.
@@ -120,11 +124,9 @@ impl Parameters {
     /// A stretch of time that has to be given and is short enough to be expanded.
     pub(super) fn stretch(&self) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
         let missing = |field| Problem::bad_parameter(field, "Give an instant such as 2026-11-01T00:00:00Z.");
-        let from = self.from()?.ok_or_else(|| missing("from"))?;
-        let to = self.to()?.ok_or_else(|| missing("to"))?;
-        if to <= from {
-            return Err(Problem::bad_parameter("to", "It has to be after from."));
-        }
+        let (from, to) = self.between()?;
+        let from = from.ok_or_else(|| missing("from"))?;
+        let to = to.ok_or_else(|| missing("to"))?;
         if (to - from).num_days() > LONGEST_STRETCH_DAYS {
             let detail = format!("The stretch may be {LONGEST_STRETCH_DAYS} days long at most.");
             return Err(Problem::bad_parameter("to", detail));
@@ -138,6 +140,10 @@ impl Parameters {
         store: &Store,
         organization: OrganizationId,
     ) -> Result<Vec<CalendarId>, Problem> {
+        if self.calendar.is_some() && self.connection.is_some() {
+            let detail = "Name a calendar or a connection: a calendar belongs to one.";
+            return Err(Problem::bad_parameter("connection", detail));
+        }
         let tx = store.read(Scope::Organization(organization)).await.map_err(Problem::store)?;
         if let Some(text) = &self.calendar {
             let id: CalendarId = id("calendar", text)?;

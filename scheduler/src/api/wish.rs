@@ -7,8 +7,10 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use calfleet_domain::model::{EditScope, Notify, RecurrenceId};
-use calfleet_service::write::{Mode, Outcome, Reach, Terms, WriteError};
+use calfleet_service::write::{Mode, Reach, Terms, WriteError};
 use calfleet_store::requests::Fingerprint;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::auth::Writer;
 use super::body::Body;
@@ -92,14 +94,24 @@ impl Wish {
         }
     }
 
+    /// Refuses a key where no answer is kept.
+    pub(super) fn is_unkeyed(&self) -> Result<(), Problem> {
+        match &self.idempotency_key {
+            Some(_) => {
+                Err(Problem::bad_parameter("Idempotency-Key", "No answer is kept of this; leave it out."))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Carries a write out; once, where the request has a key of its own and is repeated.
-    pub(super) async fn carry_out(
+    pub(super) async fn carry_out<T: Serialize + DeserializeOwned>(
         &self,
         app: &App,
         caller: &Writer,
         body: &Body,
-        write: impl Future<Output = Result<Outcome, WriteError>>,
-    ) -> Result<Outcome, WriteError> {
+        write: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
         match &self.idempotency_key {
             Some(key) if self.dry_run != Some(true) => {
                 let fingerprint = Fingerprint::of(&self.route, &body.spelled());

@@ -184,7 +184,8 @@ pub(super) async fn undo_cause(
         return Err(Problem::bad_field("cause_id", detail));
     }
     let terms = Terms { idempotency_key: None, ..wish.terms(&caller, SILENT) };
-    Ok(Json(app.service.undo_cause(&cause_id, &terms).await?))
+    let write = Box::pin(app.service.undo_cause(&cause_id, &terms));
+    Ok(Json(wish.carry_out(&app, &caller, &body, write).await?))
 }
 
 /// What came of a write, or what would; `done` is the status once the provider has it.

@@ -82,6 +82,8 @@ async fn a_parameter_that_cannot_be_used_is_refused_by_its_name() {
         (format!("/events/{NOBODY}/instances?{year}&calendar=x"), "calendar"),
         (format!("/instances?{year}&at=2026-01-01"), "at"),
         ("/events?limit=1&limit=2".to_owned(), "limit"),
+        ("/events?from=2027-01-01&to=2026-01-01".to_owned(), "to"),
+        (format!("/events?calendar={NOBODY}&connection=mine"), "connection"),
         (format!("/connections/{NOBODY}?fields=id"), "fields"),
         (format!("/calendars/{NOBODY}?limit=1"), "limit"),
         (format!("/calendars/{NOBODY}/explain?from=2026-01-01"), "from"),

@@ -204,8 +204,16 @@ async fn what_one_request_changed_is_taken_back_by_its_name() {
     let asked = desk.api.send_json(Method::POST, "/undo?dry_run=true", &sought).await;
     assert_eq!((asked.status, outcomes(&asked.body)), (200, vec!["undoable".to_owned(); 2]));
     assert_eq!(desk.held().len(), 3);
-    let undone = desk.api.send_json(Method::POST, "/undo", &sought).await;
-    assert_eq!((undone.status, outcomes(&undone.body)), (200, vec!["undone".to_owned(); 2]));
+    let keyed = [("Idempotency-Key", "undo-7")];
+    for _ in 0..2 {
+        let undone = desk.api.send_with(Method::POST, "/undo", &sought, &keyed).await;
+        assert_eq!((undone.status, outcomes(&undone.body)), (200, vec!["undone".to_owned(); 2]));
+    }
+    let other = json!({ "cause_id": name });
+    let foreign = desk.api.send_with(Method::POST, "/undo", &other, &keyed).await;
+    assert_eq!(problem(&foreign, 422), "idempotency_key_used");
+    let again = desk.api.send_json(Method::POST, "/undo", &sought).await;
+    assert_eq!(again.body[0]["error"], "The event is gone already.");
     assert!(holds(PATIENCE, async || desk.held().len() == 1).await);
     let by_shell = desk.fleet.admin(&["undo", name]).await;
     assert_eq!(outcomes(&by_shell), ["undone"]);

@@ -2,8 +2,10 @@
 
 use calfleet_domain::model::OrganizationId;
 use calfleet_store::requests::{self, Fingerprint, Turn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::outcome::{Outcome, WriteError};
+use super::outcome::WriteError;
 use super::permit::Refusal;
 use crate::service::Service;
 
@@ -13,13 +15,13 @@ impl Service {
     ///
     /// # Errors
     /// As the write; and when the key belongs to another request, or the same one is being carried out elsewhere.
-    pub async fn once(
+    pub async fn once<T: Serialize + DeserializeOwned>(
         &self,
         organization: OrganizationId,
         key: &str,
         fingerprint: Fingerprint,
-        write: impl Future<Output = Result<Outcome, WriteError>>,
-    ) -> Result<Outcome, WriteError> {
+        write: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
         let tx = self.begin(organization).await?;
         let turn = requests::begin(&tx, key, fingerprint, self.now()).await?;
         tx.commit().await?;

@@ -1,9 +1,11 @@
 //! Taking back everything that one request or one run of a job wrote.
 
+use std::borrow::Cow;
+
 use calfleet_domain::model::{EventId, HistoryId};
 use calfleet_store::Scope;
 use calfleet_store::history;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::commit::{Mode, Terms};
 use super::outcome::WriteError;
@@ -14,14 +16,14 @@ use crate::service::Service;
 const AT_ONCE: usize = 500;
 
 /// What became of one entry that was to be taken back with others, or would.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoneView {
     /// The event it is about.
     pub event_id: EventId,
     /// The entry.
     pub history_id: HistoryId,
     /// `undone`, `refused`; `undoable` where it is only asked.
-    pub outcome: &'static str,
+    pub outcome: Cow<'static, str>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -54,8 +56,9 @@ impl Service {
                 Ok(_) if terms.mode == Mode::Explain => ("undoable", None),
                 Ok(_) => ("undone", None),
                 Err(WriteError::Refused(refusal)) => ("refused", Some(refusal.message)),
-                Err(error @ (WriteError::Busy | WriteError::NotFound(_))) => {
-                    ("refused", Some(error.to_string()))
+                Err(WriteError::NotFound(_)) => ("refused", Some("The event is gone already.".to_owned())),
+                Err(WriteError::Busy) => {
+                    ("refused", Some("Others are changing the event; take it back again.".to_owned()))
                 }
                 Err(WriteError::Invalid(all)) => {
                     let all: Vec<&str> = all.iter().map(|one| one.message.as_ref()).collect();
@@ -63,7 +66,7 @@ impl Service {
                 }
                 Err(error) => return Err(error),
             };
-            undone.push(UndoneView { event_id, history_id: entry.id, outcome, error });
+            undone.push(UndoneView { event_id, history_id: entry.id, outcome: outcome.into(), error });
         }
         Ok(undone)
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
 
 use crate::error::StoreError;
 use crate::gate::{Gate, Priority};
+use crate::postgres::Postgres;
 use crate::transaction::{Scope, Tx};
 
 /// Where the database is and how many connections may be made to it.
@@ -22,39 +23,55 @@ pub struct Options {
     pub connections: u32,
     /// How long a transaction may wait for a connection.
     pub acquire_timeout: Duration,
+    /// How long Postgres may take for one statement, before it is taken for silent and connected to anew.
+    pub answer_timeout: Duration,
 }
 
 impl Options {
-    /// Ten connections, ten seconds.
+    /// Ten connections, ten seconds for one to become free, half a minute for a statement.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 10, acquire_timeout: Duration::from_secs(10) }
+        Self {
+            url: url.into(),
+            connections: 10,
+            acquire_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Connecting so often.
+    pub(crate) fn connect(&self, connections: u32) -> ConnectOptions {
+        let mut connect = ConnectOptions::new(self.url.clone());
+        connect
+            .max_connections(connections)
+            .min_connections(1)
+            .acquire_timeout(self.acquire_timeout)
+            // asking first would double the round trips; `begin` finds broken connections out by itself
+            .test_before_acquire(false)
+            .sqlx_logging(false);
+        connect
     }
 }
-
-/// A tick, a batch of claims, one of finishes and a renewal at once.
-const MOST_SINGLE: u32 = 4;
 
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Databases,
-    connections: u32,
 }
 
 #[derive(Debug, Clone)]
 enum Databases {
-    Postgres {
-        pool: DatabaseConnection,
-        /// A few of the connections: of the fleet's role, and for statements of which each commits by itself.
-        single: DatabaseConnection,
-    },
+    Postgres(Postgres),
     /// One connection writes, behind the gate; the others cannot.
-    Sqlite { writer: DatabaseConnection, readers: DatabaseConnection, gate: Gate },
+    Sqlite {
+        writer: DatabaseConnection,
+        readers: DatabaseConnection,
+        gate: Gate,
+    },
 }
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// It writes.
     Write,
     /// It only reads.
@@ -72,12 +89,9 @@ impl Store {
             let readers = connect_sqlite(options, options.connections, "ON").await?;
             Databases::Sqlite { writer, readers, gate: Gate::default() }
         } else {
-            let few = (options.connections / 4).clamp(1, MOST_SINGLE);
-            let rest = options.connections.saturating_sub(few).max(1);
-            let pool = Box::pin(connect_postgres(connect_options(options, rest))).await?;
-            Databases::Postgres { pool, single: Box::pin(connect_single(options, few)).await? }
+            Databases::Postgres(Postgres::connect(options).await?)
         };
-        Ok(Self { database, connections: options.connections })
+        Ok(Self { database })
     }
 
     /// Whether the database is SQLite, which one process at a time works with and which has no wall between
@@ -92,9 +106,9 @@ impl Store {
     /// When the database cannot be reached or no connection becomes free in time.
     pub async fn begin(&self, scope: Scope, priority: Priority) -> Result<Tx, StoreError> {
         match &self.database {
-            Databases::Postgres { pool, .. } => {
-                let inner = self.begin_postgres(pool, scope, Mode::Write).await?;
-                Ok(Tx::new(inner, scope, None))
+            Databases::Postgres(postgres) => {
+                let (inner, limit) = postgres.begin(scope, Mode::Write).await?;
+                Ok(Tx::limited(inner, scope, limit))
             }
             Databases::Sqlite { writer, gate, .. } => {
                 let pass = gate.enter(priority).await;
@@ -122,7 +136,10 @@ impl Store {
     /// As [`Self::begin`].
     pub async fn single(&self, priority: Priority) -> Result<Tx, StoreError> {
         match &self.database {
-            Databases::Postgres { single, .. } => Ok(Tx::single(single.clone())),
+            Databases::Postgres(postgres) => {
+                let (pools, limit) = postgres.pools();
+                Ok(Tx::single(pools.single, limit))
+            }
             Databases::Sqlite { .. } => self.begin(Scope::Fleet, priority).await,
         }
     }
@@ -133,9 +150,9 @@ impl Store {
     /// As [`Self::begin`].
     pub async fn read(&self, scope: Scope) -> Result<Tx, StoreError> {
         match &self.database {
-            Databases::Postgres { pool, .. } => {
-                let inner = self.begin_postgres(pool, scope, Mode::Read).await?;
-                Ok(Tx::new(inner, scope, None))
+            Databases::Postgres(postgres) => {
+                let (inner, limit) = postgres.begin(scope, Mode::Read).await?;
+                Ok(Tx::limited(inner, scope, limit))
             }
             Databases::Sqlite { readers, .. } => {
                 let inner =
@@ -150,20 +167,24 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn database_time(&self) -> Result<Timestamp, StoreError> {
-        let (pool, sql) = match &self.database {
-            Databases::Postgres { pool, .. } => {
-                (pool, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS at")
+        const OPERATION: &str = "read the database's clock";
+        let tx = match &self.database {
+            Databases::Postgres(postgres) => {
+                let (pools, limit) = postgres.pools();
+                // no role is needed for it
+                Tx::single(pools.whole, limit)
             }
-            Databases::Sqlite { readers, .. } => {
-                (readers, "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS integer) AS at")
-            }
+            Databases::Sqlite { .. } => self.read(Scope::Fleet).await?,
         };
-        let read = async {
-            let row = pool.query_one_raw(Statement::from_string(pool.get_database_backend(), sql)).await?;
-            let row = row.ok_or_else(|| DbErr::RecordNotFound("the clock".to_owned()))?;
-            row.try_get::<i64>("", "at")
+        let sql = if tx.is_postgres() {
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS at"
+        } else {
+            "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS integer) AS at"
         };
-        read.await.map(Timestamp).map_err(|error| StoreError::database("read the database's clock", error))
+        let row = tx.one(OPERATION, sql, Vec::new()).await?;
+        let row =
+            row.ok_or_else(|| StoreError::database(OPERATION, DbErr::RecordNotFound(OPERATION.to_owned())))?;
+        row.get("at").map(Timestamp)
     }
 
     /// Closes all connections once their transactions have ended.
@@ -173,37 +194,11 @@ impl Store {
     pub async fn close(self) -> Result<(), StoreError> {
         let failed = |error| StoreError::database("close the database", error);
         match self.database {
-            Databases::Postgres { pool, single } => {
-                single.close().await.map_err(failed)?;
-                pool.close().await.map_err(failed)
-            }
+            Databases::Postgres(postgres) => postgres.close().await.map_err(failed),
             Databases::Sqlite { writer, readers, .. } => {
                 readers.close().await.map_err(failed)?;
                 writer.close().await.map_err(failed)
             }
-        }
-    }
-
-    /// Connections that broke while they were idle are found out here, and must not cost the caller anything:
-    /// after a restart of Postgres all of them are.
-    async fn begin_postgres(
-        &self,
-        pool: &DatabaseConnection,
-        scope: Scope,
-        mode: Mode,
-    ) -> Result<DatabaseTransaction, StoreError> {
-        let mut broken = 0;
-        loop {
-            let error = match enter(pool, scope, mode).await {
-                Ok(inner) => return Ok(inner),
-                Err(error) => error,
-            };
-            let is_acquired = !matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
-            let error = StoreError::database("begin a transaction", error);
-            if broken >= self.connections || !is_acquired || !error.is_transient() {
-                return Err(error);
-            }
-            broken += 1;
         }
     }
 }
@@ -223,52 +218,12 @@ where
     }
 }
 
-/// `BEGIN`, then role, organization and mode in one statement.
-async fn enter(pool: &DatabaseConnection, scope: Scope, mode: Mode) -> Result<DatabaseTransaction, DbErr> {
-    let inner = pool.begin().await?;
-    let (role, organization) = match scope {
-        Scope::Organization(id) => ("calfleet_app", id.to_string()),
-        Scope::Fleet => ("calfleet_fleet", String::new()),
-    };
-    let sql = match mode {
-        Mode::Write => "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true)",
-        Mode::Read => {
-            "SELECT set_config('role', $1, true), set_config('calfleet.organization', $2, true),
-                    set_config('transaction_read_only', 'on', true)"
-        }
-    };
-    let values = [role.into(), organization.into()];
-    inner.query_one_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
-    Ok(inner)
-}
-
-/// Connects when the first statement comes: the role is there once the schema is.
-async fn connect_single(options: &Options, connections: u32) -> Result<DatabaseConnection, StoreError> {
-    let mut connect = connect_options(options, connections);
-    connect
-        .connect_lazy(true)
-        // no `begin` finds out for its caller that a connection broke while it was idle
-        .test_before_acquire_if_idle_for(Duration::from_secs(1))
-        .map_sqlx_postgres_opts(|options| {
-            options.options([("role", "calfleet_fleet"), ("synchronous_commit", "off")])
-        });
-    connect_postgres(connect).await
-}
-
-async fn connect_postgres(mut connect: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
-    connect
-        // no longer than a firewall forgets an idle connection
-        .idle_timeout(Duration::from_mins(5))
-        .max_lifetime(Duration::from_mins(30));
-    Database::connect(connect).await.map_err(|error| StoreError::database("connect to the database", error))
-}
-
 async fn connect_sqlite(
     options: &Options,
     connections: u32,
     query_only: &'static str,
 ) -> Result<DatabaseConnection, StoreError> {
-    let mut connect = connect_options(options, connections);
+    let mut connect = options.connect(connections);
     connect.idle_timeout(None).max_lifetime(None).map_sqlx_sqlite_opts(move |options| {
         options
             .pragma("journal_mode", "WAL")
@@ -283,16 +238,4 @@ async fn connect_sqlite(
             .statement_cache_capacity(200)
     });
     Database::connect(connect).await.map_err(|error| StoreError::database("connect to the database", error))
-}
-
-fn connect_options(options: &Options, connections: u32) -> ConnectOptions {
-    let mut connect = ConnectOptions::new(options.url.clone());
-    connect
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(options.acquire_timeout)
-        // asking first would double the round trips; `begin` finds broken connections out by itself
-        .test_before_acquire(false)
-        .sqlx_logging(false);
-    connect
 }

@@ -34,6 +34,7 @@ mod meetings;
 pub mod occurrences;
 pub mod organizations;
 pub mod outbox;
+mod postgres;
 mod problem;
 pub mod provider_clients;
 pub mod purge;

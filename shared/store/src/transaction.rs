@@ -7,14 +7,15 @@ use calfleet_domain::model::{
     WorkerId,
 };
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement, TryGetable,
-    Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement,
+    TryGetable, Value,
 };
 use uuid::Uuid;
 
 use crate::bulk::Kind;
 use crate::error::StoreError;
 use crate::gate::Pass;
+use crate::postgres::Limit;
 
 /// Whose rows a transaction may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Tx {
     // declared before the pass, so that the rollback is on its way before the next writer is let in
     inner: Inner,
     scope: Scope,
+    /// None on SQLite, which is a file of ours.
+    limit: Option<Limit>,
     _pass: Option<Pass>,
 }
 
@@ -45,12 +48,17 @@ enum Inner {
 
 impl Tx {
     pub(crate) fn new(inner: DatabaseTransaction, scope: Scope, pass: Option<Pass>) -> Self {
-        Self { inner: Inner::Whole(inner), scope, _pass: pass }
+        Self { inner: Inner::Whole(inner), scope, limit: None, _pass: pass }
     }
 
-    /// Of the fleet, on a connection of its role.
-    pub(crate) fn single(inner: DatabaseConnection) -> Self {
-        Self { inner: Inner::Single(inner), scope: Scope::Fleet, _pass: None }
+    /// On Postgres, which may fall silent.
+    pub(crate) fn limited(inner: DatabaseTransaction, scope: Scope, limit: Limit) -> Self {
+        Self { inner: Inner::Whole(inner), scope, limit: Some(limit), _pass: None }
+    }
+
+    /// Of the fleet, on connections of which each statement takes one.
+    pub(crate) fn single(inner: DatabaseConnection, limit: Limit) -> Self {
+        Self { inner: Inner::Single(inner), scope: Scope::Fleet, limit: Some(limit), _pass: None }
     }
 
     /// Whose rows it may see.
@@ -63,8 +71,8 @@ impl Tx {
     /// # Errors
     /// When the database refuses, or cannot be reached: whether it was committed is then unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let Inner::Whole(inner) = self.inner else { return Ok(()) };
-        inner.commit().await.map_err(|error| StoreError::database("commit a transaction", error))
+        let Self { inner: Inner::Whole(inner), limit, _pass, .. } = self else { return Ok(()) };
+        within(limit.as_ref(), "commit a transaction", inner.commit()).await
     }
 
     /// Undoes everything that was written in it, and waits for that. Dropping does the same unattended.
@@ -72,8 +80,8 @@ impl Tx {
     /// # Errors
     /// When the database cannot be reached; nothing is committed then either.
     pub async fn rollback(self) -> Result<(), StoreError> {
-        let Inner::Whole(inner) = self.inner else { return Ok(()) };
-        inner.rollback().await.map_err(|error| StoreError::database("roll a transaction back", error))
+        let Self { inner: Inner::Whole(inner), limit, _pass, .. } = self else { return Ok(()) };
+        within(limit.as_ref(), "roll a transaction back", inner.rollback()).await
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -101,11 +109,13 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<u64, StoreError> {
         let statement = self.statement(sql, values);
-        let result = match &self.inner {
-            Inner::Whole(inner) => inner.execute_raw(statement).await,
-            Inner::Single(inner) => inner.execute_raw(statement).await,
+        let asked = async {
+            match &self.inner {
+                Inner::Whole(inner) => inner.execute_raw(statement).await,
+                Inner::Single(inner) => inner.execute_raw(statement).await,
+            }
         };
-        result.map(|done| done.rows_affected()).map_err(|error| StoreError::database(operation, error))
+        within(self.limit.as_ref(), operation, asked).await.map(|done| done.rows_affected())
     }
 
     /// All rows of a query.
@@ -116,11 +126,13 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql, values);
-        let rows = match &self.inner {
-            Inner::Whole(inner) => inner.query_all_raw(statement).await,
-            Inner::Single(inner) => inner.query_all_raw(statement).await,
+        let asked = async {
+            match &self.inner {
+                Inner::Whole(inner) => inner.query_all_raw(statement).await,
+                Inner::Single(inner) => inner.query_all_raw(statement).await,
+            }
         };
-        let rows = rows.map_err(|error| StoreError::database(operation, error))?;
+        let rows = within(self.limit.as_ref(), operation, asked).await?;
         Ok(rows.into_iter().map(|inner| Row { inner, operation }).collect())
     }
 
@@ -132,11 +144,13 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<Option<Row>, StoreError> {
         let statement = self.statement(sql, values);
-        let row = match &self.inner {
-            Inner::Whole(inner) => inner.query_one_raw(statement).await,
-            Inner::Single(inner) => inner.query_one_raw(statement).await,
+        let asked = async {
+            match &self.inner {
+                Inner::Whole(inner) => inner.query_one_raw(statement).await,
+                Inner::Single(inner) => inner.query_one_raw(statement).await,
+            }
         };
-        let row = row.map_err(|error| StoreError::database(operation, error))?;
+        let row = within(self.limit.as_ref(), operation, asked).await?;
         Ok(row.map(|inner| Row { inner, operation }))
     }
 
@@ -150,6 +164,19 @@ impl Tx {
             Inner::Single(inner) => inner.get_database_backend(),
         }
     }
+}
+
+/// What the database answers, on Postgres if it does so in time.
+async fn within<T>(
+    limit: Option<&Limit>,
+    operation: &'static str,
+    asked: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, StoreError> {
+    let answer = match limit {
+        Some(limit) => limit.hold(asked).await,
+        None => asked.await,
+    };
+    answer.map_err(|error| StoreError::database(operation, error))
 }
 
 /// A row of an answer.

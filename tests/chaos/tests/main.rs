@@ -6,5 +6,6 @@ mod fleet;
 mod hammer;
 mod lanes;
 mod outage;
+mod silence;
 mod work_table;
 mod workers;

@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use super::generate::{Ended, Walk};
 use super::length::Length;
-use super::rule::{Recurrence, Until};
+use super::rule::{self, Until};
 use super::windows_zones::preferred;
 use super::zone::ZoneClock;
 use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Series, When, Zone};
@@ -211,7 +211,7 @@ fn walls(
     }
     for rule in &master.rules {
         // a rule that cannot be expanded is kept as text; its reader was warned
-        let Ok(rule) = rule.0.parse::<Recurrence>() else { continue };
+        let Ok(rule) = rule::counted(&rule.0, &master.fields.start) else { continue };
         let last = rule.until.map(|until| last_of(until, clock));
         let to = last.map_or(*range.end(), |last| last.wall.min(*range.end()));
         let before = walls.len();
@@ -304,8 +304,31 @@ pub fn start_of(id: RecurrenceId, master: &When) -> When {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use chrono::NaiveDate;
+
     use super::*;
     use crate::model::{End, Rule, Uid};
+
+    #[test]
+    fn a_day_takes_place_once_whatever_hours_its_rule_names() {
+        let start = When::Date(NaiveDate::from_ymd_opt(2026, 3, 2).unwrap());
+        let rule = "FREQ=WEEKLY;COUNT=3;BYDAY=MO;BYHOUR=9,15;BYMINUTE=0;BYSECOND=0";
+        let master = Master {
+            fields: Fields::new(start, End::Unspecified),
+            rules: vec![Rule(rule.to_owned())],
+            additions: BTreeMap::new(),
+            exclusions: BTreeSet::new(),
+        };
+        let series = Series { master: Some(master), overrides: BTreeMap::new() };
+        let event = Event { uid: Uid("a".to_owned()), body: Body::Series(series) };
+
+        let window = DateTime::UNIX_EPOCH..DateTime::UNIX_EPOCH + Duration::days(36_500);
+        let found = expand(&event, window, Tz::UTC, &Budget::default());
+
+        let days: Vec<String> =
+            found.instances.iter().filter_map(|one| one.recurrence_id).map(|id| id.to_string()).collect();
+        assert_eq!(days, ["20260302", "20260309", "20260316"]);
+    }
 
     #[test]
     fn a_series_in_the_zone_utc_is_departed_from_by_either_name_of_an_instance() {

@@ -4,13 +4,13 @@
 use chrono::{Datelike, TimeDelta, Weekday};
 use chrono_tz::Tz;
 
-use super::rule::{Frequency, Recurrence, Until};
+use super::rule::{self, Frequency, Recurrence, Until};
 use super::zone::ZoneClock;
 use crate::model::{Rule, When};
 
 /// The rule in that spelling; as it is, where it cannot be read.
 pub(crate) fn meaning(rule: &Rule, start: &When) -> String {
-    let Ok(mut read) = rule.0.parse::<Recurrence>() else { return rule.0.clone() };
+    let Ok(mut read) = rule::counted(&rule.0, start) else { return rule.0.clone() };
     let has_times = !(read.by_hour.is_empty() && read.by_minute.is_empty() && read.by_second.is_empty());
     if read.frequency < Frequency::Daily || has_times {
         return rule.0.clone();

@@ -328,9 +328,24 @@ fn read_until(text: &str) -> Option<Until> {
 /// # Errors
 /// When the rule cannot be expanded; [`verbatim`] then keeps it.
 pub fn canonical(text: &str, start: &When, calendar_zone: Option<Tz>) -> Result<Rule, RuleError> {
-    let mut rule: Recurrence = text.parse()?;
+    let mut rule = counted(text, start)?;
     rule.until = rule.until.map(|until| fit_until(until, start, calendar_zone));
     Ok(Rule(rule.to_string()))
+}
+
+/// A rule as it counts for a series that starts at `start`.
+///
+/// # Errors
+/// When the rule cannot be expanded.
+pub fn counted(text: &str, start: &When) -> Result<Recurrence, RuleError> {
+    let mut rule: Recurrence = text.parse()?;
+    if start.is_date() {
+        // A day has no time, and some writers say one all the same: RFC 5545 §3.3.10 has it ignored.
+        rule.by_hour.clear();
+        rule.by_minute.clear();
+        rule.by_second.clear();
+    }
+    Ok(rule)
 }
 
 /// A rule that is kept and written back, and not expanded.
@@ -400,6 +415,18 @@ mod tests {
         assert!(matches!("RSCALE=CHINESE;FREQ=YEARLY".parse::<Recurrence>(), Err(RuleError::Unsupported(_))));
         assert!(matches!("FREQ=DAILY;BYMONTH=13".parse::<Recurrence>(), Err(RuleError::Malformed(_))));
         assert_eq!("INTERVAL=2".parse::<Recurrence>(), Err(RuleError::NoFrequency));
+    }
+
+    #[test]
+    fn a_series_of_days_has_no_time_of_day() {
+        let start = When::Date(NaiveDate::from_ymd_opt(2026, 3, 2).unwrap());
+        let text = "FREQ=WEEKLY;BYDAY=MO;BYHOUR=9;BYMINUTE=0;BYSECOND=0;COUNT=3";
+
+        assert_eq!(canonical(text, &start, None).unwrap().0, "FREQ=WEEKLY;COUNT=3;BYDAY=MO");
+        assert_eq!(
+            canonical(text, &When::Floating(start.wall()), None).unwrap().0,
+            "FREQ=WEEKLY;COUNT=3;BYDAY=MO;BYHOUR=9;BYMINUTE=0;BYSECOND=0"
+        );
     }
 
     #[test]

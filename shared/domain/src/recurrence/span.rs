@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use super::expand::{last_of, start_of};
 use super::generate::{Ended, Walk};
 use super::length::Length;
-use super::rule::Recurrence;
+use super::rule::{self, Recurrence};
 use super::zone::ZoneClock;
 use crate::clock::Timestamp;
 use crate::model::{Body, End, Event, Fields, Master, Override, When};
@@ -84,7 +84,7 @@ impl Widest {
             }
         }
         let mut clock = ZoneClock::of(&fields.start, Tz::UTC);
-        for rule in master.rules.iter().filter_map(|rule| rule.0.parse::<Recurrence>().ok()) {
+        for rule in master.rules.iter().filter_map(|rule| rule::counted(&rule.0, &fields.start).ok()) {
             match last_wall(&rule, fields.start.wall(), &mut clock) {
                 Some(last) => self.include_around(&fields.start.with_wall(last), fields),
                 None => self.is_endless = true,

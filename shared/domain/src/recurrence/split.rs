@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use super::expand::start_of;
 use super::generate::{Ended, Walk};
 use super::length::Length;
-use super::rule::{Recurrence, Until};
+use super::rule::{self, Recurrence, Until};
 use super::zone::ZoneClock;
 use crate::model::{
     Body, End, Event, Master, NominalDuration, Override, RecurrenceId, Rule, Series, Uid, When,
@@ -55,7 +55,7 @@ pub fn split(event: &Event, cut: RecurrenceId, uid: Uid) -> Result<(Event, Event
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut is_instance = false;
     for rule in &master.rules {
-        let rule: Recurrence = rule.0.parse().map_err(|_| SplitError::Unexpandable)?;
+        let rule = rule::counted(&rule.0, start).map_err(|_| SplitError::Unexpandable)?;
         let halves = split_rule(&rule, start, wall)?;
         is_instance |= halves.has_cut;
         before.push(Rule(halves.before.to_string()));

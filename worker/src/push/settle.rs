@@ -129,7 +129,9 @@ fn settled(row: &StoredRow, base: Option<Event>, shown: Shown<'_>, place: &Place
 }
 
 fn write_row(row: &StoredRow, shown: Shown<'_>, plan: &Plan, place: &Place<'_>, writes: &mut PageWrites) {
-    let edited_at = row.event.edited_at.filter(|_| plan.must_push || plan.base.is_some());
+    // Where a person has to decide about what is gone there, nothing else marks the row as ours.
+    let is_pending = plan.must_push || plan.base.is_some() || plan.conflict.is_some();
+    let edited_at = row.event.edited_at.filter(|_| is_pending);
     let Some(event) = &plan.event else {
         let deletion = Deletion { row: touched(row), base: plan.base.clone(), edited_at };
         writes.deletions.push(deletion);

@@ -103,6 +103,8 @@ async fn what_the_provider_deleted_is_made_again_or_goes(store: &TestStore) {
         world.remove();
         world.push().await;
         let [conflict] = open(&world).await[..] else { panic!("one conflict") };
+        world.sync().await;
+        assert_eq!((open(&world).await, world.live().await.len()), (vec![conflict], 1), "it waits");
 
         world.service.resolve_conflict(conflict, choice, &terms(&world)).await.unwrap();
         world.push().await;

@@ -75,6 +75,24 @@ mod tests {
     }
 
     #[test]
+    fn an_exclusion_by_a_midnight_is_that_day_whatever_is_known_of_the_zone() {
+        let day = |day| NaiveDate::from_ymd_opt(2026, 3, day).unwrap();
+        let excluded = |line: &str, zone| {
+            let fields = Fields::new(When::Date(day(2)), End::Unspecified);
+            let lines = ["RRULE:FREQ=WEEKLY", line];
+            let master = master(fields, lines.into_iter(), zone, &Limits::default(), &mut Vec::new());
+            master.unwrap().exclusions.into_iter().collect::<Vec<_>>()
+        };
+        let ninth = [RecurrenceId::Date(day(9))];
+
+        for zone in [None, Some(Tz::America__New_York), Some(Tz::Europe__Paris), Some(Tz::Asia__Tokyo)] {
+            assert_eq!(excluded("EXDATE:20260309T000000Z", zone), ninth, "{zone:?}");
+        }
+        assert_eq!(excluded("EXDATE:20260308T230000Z", Some(Tz::Europe__Paris)), ninth, "its midnight");
+        assert_eq!(excluded("EXDATE:20260309T040000Z", Some(Tz::America__New_York)), ninth, "its midnight");
+    }
+
+    #[test]
     fn more_exclusions_than_allowed_are_a_fault() {
         let start = When::Date(NaiveDate::from_ymd_opt(2026, 3, 2).unwrap());
         let limits = Limits { instances: 1, ..Limits::default() };

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use chrono::{Duration, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
 
 use super::Limits;
@@ -213,12 +213,7 @@ impl<'m> Keys<'m> {
         let at_start_time = |date: NaiveDate| date.and_time(self.start.wall().time());
         let reader_zone = self.zone.unwrap_or(Tz::UTC);
         match (self.start, when) {
-            (When::Date(_), When::Utc(instant)) => RecurrenceId::Date(match self.zone {
-                Some(zone) => instant.with_timezone(&zone).date_naive(),
-                // the nearest midnight, as for UNTIL
-                None if instant.second() != 0 => instant.date_naive(),
-                None => (*instant + Duration::hours(12)).date_naive(),
-            }),
+            (When::Date(_), When::Utc(instant)) => RecurrenceId::Date(rule::day_of(*instant, self.zone)),
             (When::Date(_), when) => RecurrenceId::Date(when.wall().date()),
             (start, When::Date(date)) => id_of(&start.with_wall(at_start_time(*date))),
             (start, When::Floating(wall)) => id_of(&start.with_wall(*wall)),

@@ -362,13 +362,7 @@ pub(crate) fn fit_until(until: Until, start: &When, calendar_zone: Option<Tz>) -
         | (When::Floating(_), Until::Wall(_))
         | (When::Utc(_) | When::Zoned { .. }, Until::Utc(_)) => until,
         (When::Date(_), Until::Wall(wall)) => Until::Date(wall.date()),
-        (When::Date(_), Until::Utc(instant)) => Until::Date(match calendar_zone {
-            Some(zone) => instant.with_timezone(&zone).date_naive(),
-            // Exchange writes the local midnight of the last day as an instant: the nearest midnight is that
-            // day in every zone between -12 h and +12 h. A last second of a day is that day itself.
-            None if instant.second() != 0 => instant.date_naive(),
-            None => (instant + Duration::hours(12)).date_naive(),
-        }),
+        (When::Date(_), Until::Utc(instant)) => Until::Date(day_of(instant, calendar_zone)),
         (When::Floating(_), Until::Date(date)) => Until::Wall(end_of(date)),
         (When::Floating(_), Until::Utc(instant)) => Until::Wall(match calendar_zone {
             Some(zone) => instant.with_timezone(&zone).naive_local(),
@@ -378,6 +372,21 @@ pub(crate) fn fit_until(until: Until, start: &When, calendar_zone: Option<Tz>) -
         (When::Utc(_), Until::Wall(wall)) => Until::Utc(wall.and_utc()),
         (When::Zoned { zone, .. }, Until::Date(date)) => Until::Utc(instant_in(zone, end_of(date))),
         (When::Zoned { zone, .. }, Until::Wall(wall)) => Until::Utc(instant_in(zone, wall)),
+    }
+}
+
+/// The day that is meant by an instant where only a day makes sense.
+pub(crate) fn day_of(instant: DateTime<Utc>, calendar_zone: Option<Tz>) -> NaiveDate {
+    // Exchange writes the local midnight of the day, others its last second there. Who knows no zone puts a midnight or
+    // a last second in UTC behind the day itself, and the calendar's zone would make a neighbouring day of that. With
+    // no zone to ask, the nearest midnight is the day in every zone between -12 h and +12 h.
+    let is_edge =
+        |time: NaiveTime| time == NaiveTime::MIN || NaiveTime::from_hms_opt(23, 59, 59) == Some(time);
+    let local = calendar_zone.map(|zone| instant.with_timezone(&zone).naive_local());
+    match local {
+        Some(local) if is_edge(local.time()) || !is_edge(instant.time()) => local.date(),
+        None if instant.second() == 0 => (instant + Duration::hours(12)).date_naive(),
+        Some(_) | None => instant.date_naive(),
     }
 }
 
@@ -446,5 +455,23 @@ mod tests {
             text("FREQ=WEEKLY;UNTIL=20260628T235959Z", &When::Date(day(1))),
             "FREQ=WEEKLY;UNTIL=20260628"
         );
+    }
+
+    #[test]
+    fn an_instant_that_stands_for_a_day_is_that_day_whatever_is_known_of_the_zone() {
+        let start = When::Date(NaiveDate::from_ymd_opt(2026, 6, 1).unwrap());
+        let until = |text: &str, zone| {
+            canonical(&format!("FREQ=WEEKLY;UNTIL={text}"), &start, zone).unwrap().0.split_off(18)
+        };
+        let (paris, new_york) = (Some(Tz::Europe__Paris), Some(Tz::America__New_York));
+
+        for zone in [None, paris, new_york] {
+            assert_eq!(until("20260628T235959Z", zone), "20260628", "{zone:?}");
+            assert_eq!(until("20260605T000000Z", zone), "20260605", "{zone:?}");
+        }
+        assert_eq!(until("20260628T220000Z", paris), "20260629", "its midnight");
+        assert_eq!(until("20260628T215959Z", paris), "20260628", "its last second");
+        assert_eq!(until("20260605T040000Z", new_york), "20260605", "its midnight");
+        assert_eq!(until("20260605T013000Z", new_york), "20260604", "an hour of its day");
     }
 }

@@ -1,17 +1,24 @@
 //! Laws 1, 2, 4, 5, 15, 46, 47 and 48 in the pure planner: over generated events, and over histories of two sides
 //! with a provider that keeps one event (`reconcile_histories`). The decision table is in `reconcile_cases`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{
     Body, ConflictPolicy, DetailLevel, End, Event, Fields, NominalDuration, Override, RecurrenceId,
-    RemoteEvent, Role, StoredEvent, When, Zone,
+    RemoteEvent, Role, Series, StoredEvent, When, Zone,
 };
-use calfleet_domain::reconcile::{Atom, Decision, Remote, diff, invariants, reconcile, version};
+use calfleet_domain::reconcile::edit::{self, Exclusions};
+use calfleet_domain::reconcile::{
+    Atom, Decision, Remote, diff, has_instance, invariants, reconcile, rekey, version,
+};
+use chrono::Duration;
 use chrono_tz::Tz;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::cases;
+use crate::generators::a_series;
 use crate::reconcile_events::{
     context, edited, edits, event, fails, held, instance_of, judge, key_of, pending, shown_as,
 };
@@ -31,6 +38,40 @@ proptest! {
         let (one, other) = (edited(&base, &ones), edited(&base, &others));
 
         invariants::disjoint_edits_commute(&base, &one, &other, &judge).map_err(|broken| fails(&broken))?;
+    }
+
+    #[test]
+    fn what_still_is_an_instance_stays_when_the_start_moves(event in a_series(), days in -3_i64..4, hours in 0_i64..2) {
+        let Body::Series(Series { master: Some(old), overrides }) = &event.body else { return Ok(()) };
+        let ahead = Duration::days(days) + Duration::hours(hours);
+        let later = |when: &When| when.with_wall(when.wall() + ahead);
+        let mut master = old.clone();
+        master.fields.start = later(&old.fields.start);
+        if let End::At(end) = &old.fields.end {
+            master.fields.end = End::At(later(end));
+        }
+        let frame = master.clone();
+
+        let body = edit::with_master(&event, master, Exclusions::Kept).body;
+
+        let Body::Series(Series { master: Some(new), overrides: kept }) = body else { return Ok(()) };
+        let named = |key: &RecurrenceId| rekey(None, &frame.fields.start, key);
+        let kept: BTreeMap<_, _> = kept.iter().map(|(key, over)| (named(key), over)).collect();
+        let excluded: BTreeSet<_> = new.exclusions.iter().map(named).collect();
+        let title = |over: &Override| match over {
+            Override::Changed(fields) => fields.title.clone(),
+            Override::Cancelled => None,
+        };
+        for (key, over) in overrides.iter().filter(|(key, _)| has_instance(&frame, key)) {
+            prop_assert_eq!(kept.get(&named(key)).map(|over| title(over)), Some(title(over)), "{} is at its place", key);
+        }
+        for key in old.exclusions.iter().filter(|key| has_instance(&frame, key)) {
+            prop_assert!(excluded.contains(&named(key)), "{} takes place again", key);
+        }
+        let was_excluded: BTreeSet<_> = old.exclusions.iter().map(named).collect();
+        for key in excluded.difference(&was_excluded) {
+            prop_assert!(!has_instance(old, key), "{} took place", key);
+        }
     }
 
     #[test]

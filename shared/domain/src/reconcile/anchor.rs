@@ -1,10 +1,13 @@
 //! Where the overrides of a series stay when its frame moves.
 //!
 //! An override is keyed by the original start of its instance. When the frame moves, a key that still is an
-//! instance stays; else it moves by as much as the start did. A key that is no instance either way stays where
-//! it was and is reported: who moved the frame decides what becomes of it, and it is never silently dropped.
+//! instance stays; else it moves by as much as the start did, where no other key stays. A key that is no instance
+//! either way stays where it was and is reported: who moved the frame decides what becomes of it, and it is never
+//! silently dropped. An exclusion does not move past another instance: it would cancel a meeting that takes place.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDateTime;
 
 use super::point::{key_in, start_at};
 use super::sheet::{Face, Instance, Sheet};
@@ -31,17 +34,28 @@ pub(super) fn moved<'a>(sheet: &Sheet<'a>, to: Option<&Face<'_>>) -> Moved<'a> {
         return Moved { instances: sheet.instances.clone(), ..Moved::default() };
     }
     let (mut moved, mut frame) = (Moved::default(), Frame::new(to));
+    let mut strays = Vec::new();
+    // Who stays comes first: else one that moves takes the place of one that stays, which then moves as well.
     for (key, instance) in &sheet.instances {
         let kept = key_in(&to.fields.start, key);
-        let places = [Some(kept), shifted(&from.fields.start, &to.fields.start, key)];
-        let mut places = places.into_iter().flatten();
-        let place = places.find(|key| !moved.instances.contains_key(key) && frame.has(key));
+        if moved.instances.contains_key(&kept) || !frame.has(&kept) {
+            strays.push((key, instance));
+        } else {
+            moved.instances.insert(kept, instance.clone());
+        }
+    }
+    let mut old = Frame::new(from);
+    for (key, instance) in strays {
+        let is_exclusion = matches!(instance, Instance::Cancelled);
+        let place = shifted(&from.fields.start, &to.fields.start, key)
+            .filter(|place| !moved.instances.contains_key(place) && frame.has(place))
+            .filter(|_| !is_exclusion || !old.has_any_on_the_way(key, &to.fields.start));
         match place {
             Some(key) => {
                 moved.instances.insert(key, instance.clone());
             }
             // An exclusion of what does not occur says nothing.
-            None if matches!(instance, Instance::Cancelled) => moved.dropped.push(*key),
+            None if is_exclusion => moved.dropped.push(*key),
             None => {
                 moved.unanchored.push(*key);
                 moved.instances.insert(*key, instance.clone());
@@ -96,6 +110,20 @@ impl<'a> Frame<'a> {
             return true;
         }
         walls.into_iter().any(|wall| key_in(start, &id_of(&start.with_wall(wall))) == *key)
+    }
+
+    /// Whether another instance lies on the way that `key` goes with a start that moves to `to`, its end included.
+    fn has_any_on_the_way(&mut self, key: &RecurrenceId, to: &When) -> bool {
+        let start = &self.face.fields.start;
+        let Some(master) = self.face.master else { return false };
+        let wall = start_at(start, key).wall();
+        let Some(end) = wall.checked_add_signed(to.wall() - start.wall()) else { return false };
+        let is_between =
+            |other: NaiveDateTime| other != wall && wall.min(end) <= other && other <= wall.max(end);
+        let additions = self.additions.iter().map(|addition| start_at(start, addition).wall());
+        let way = wall.min(end)..=wall.max(end);
+        let walls = master_walls(master, way, &mut self.steps, MOST_WALLS).0;
+        additions.chain(walls).any(is_between)
     }
 }
 

@@ -191,6 +191,53 @@ mod tests {
         assert_eq!(edited.lost, []);
     }
 
+    /// The same series from another start on.
+    fn begun(event: &Event, day: u32, hour: u32) -> Remastered {
+        let Body::Series(Series { master: Some(held), .. }) = &event.body else { panic!("a series") };
+        let mut master = held.clone();
+        (master.fields.start, master.fields.end) = (zoned(day, hour), End::At(zoned(day, hour + 1)));
+        with_master(event, master, Exclusions::Kept)
+    }
+
+    #[test]
+    fn an_override_that_stays_is_not_pushed_on_by_one_that_moves() {
+        let daily = || Event {
+            body: Body::Series(Series { master: Some(master(9, "FREQ=DAILY")), overrides: BTreeMap::new() }),
+            ..weekly()
+        };
+        let renamed = |event: Event, day: u32, title: &str| {
+            let (id, fields) = instance(&event, &key(day, 9)).unwrap();
+            with_instance(&event, id, Some(Fields { title: Some(title.to_owned()), ..fields }))
+        };
+        let event = renamed(renamed(renamed(daily(), 2, "A"), 3, "B"), 4, "C");
+
+        let edited = begun(&event, 3, 9);
+
+        assert_eq!(edited.lost, [key(2, 9)]);
+        let event = Event { body: edited.body, ..event };
+        let titles = [3, 4, 5].map(|day| title(&event, key(day, 9)).unwrap());
+        assert_eq!(titles, ["B", "C", "Weekly"]);
+    }
+
+    #[test]
+    fn an_exclusion_goes_with_the_start_and_past_no_other_instance() {
+        let daily = master(9, "FREQ=DAILY");
+        let series = Series { master: Some(daily), overrides: BTreeMap::new() };
+        let event = Event { body: Body::Series(series), ..weekly() };
+        let event = with_instance(&event, key(2, 9), None);
+        let first = |day, hour| {
+            let edited = begun(&event, day, hour);
+            title(&Event { body: edited.body, ..event.clone() }, key(day, hour))
+        };
+
+        assert_eq!(first(2, 10), None, "an hour later on the same day");
+        assert_eq!(first(3, 9).as_deref(), Some("Weekly"), "begins with the second");
+        assert_eq!(first(3, 10).as_deref(), Some("Weekly"), "begins after the second");
+        let weekly = with_instance(&weekly(), key(2, 9), None);
+        let moved = Event { body: begun(&weekly, 3, 9).body, ..weekly };
+        assert_eq!(title(&moved, key(3, 9)), None, "Tuesdays instead of Mondays");
+    }
+
     #[test]
     fn an_override_without_a_place_is_named_and_left_out() {
         let (id, mut fields) = instance(&weekly(), &key(9, 9)).unwrap();

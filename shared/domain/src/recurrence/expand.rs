@@ -89,6 +89,13 @@ pub fn expand<'a>(
     Expansion { instances, is_complete: search.is_complete }
 }
 
+/// Whether anything of an event takes place; so it is taken to be where that cannot be found out at little cost.
+pub fn happens(event: &Event) -> bool {
+    let budget = Budget { instances: 1, ..Budget::default() };
+    let found = expand(event, DateTime::<Utc>::MIN_UTC..DateTime::<Utc>::MAX_UTC, Tz::UTC, &budget);
+    !found.is_complete || !found.instances.is_empty()
+}
+
 struct Search<'a> {
     window: Range<DateTime<Utc>>,
     reader_zone: Tz,

@@ -22,7 +22,7 @@ pub mod split;
 pub mod windows_zones;
 pub mod zone;
 
-pub use expand::{Budget, Expansion, Instance, expand};
+pub use expand::{Budget, Expansion, Instance, expand, happens};
 pub use generate::is_match;
 pub use length::end_of;
 pub use rule::{Recurrence, RuleError};

@@ -2,8 +2,7 @@
 
 use calfleet_domain::model::{Body, Event, Fields, Master, ProviderKind, RecurrenceId, Series, Status, Uid};
 use calfleet_domain::reconcile::edit::{self, Exclusions, Remastered};
-use calfleet_domain::recurrence::zone::instant_of;
-use calfleet_domain::recurrence::{Budget, expand};
+use calfleet_domain::recurrence;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
@@ -172,17 +171,12 @@ fn remade(before: Option<&Event>, master: Master, source: Exclusions) -> Remaste
 
 /// Whether anything of a series takes place at all.
 fn happens(body: &Body, findings: &mut Findings) -> bool {
-    let Body::Series(Series { master: Some(master), overrides }) = body else { return true };
+    let Body::Series(Series { master: Some(master), .. }) = body else { return true };
     if master.exclusions.is_empty() {
         return true;
     }
-    let series = Series { master: Some(master.clone()), overrides: overrides.clone() };
-    let event = Event { uid: Uid::from(""), body: Body::Series(series) };
-    let from = instant_of(&master.fields.start, Tz::UTC).0;
-    let budget = Budget { instances: 1, ..Budget::default() };
-    let days = chrono::Duration::days(2);
-    let found = expand(&event, from - days..DateTime::<Utc>::MAX_UTC - days, Tz::UTC, &budget);
-    if found.instances.is_empty() && found.is_complete {
+    let event = Event { uid: Uid::from(""), body: body.clone() };
+    if !recurrence::happens(&event) {
         let message = "The series has no instances: all of them are excluded.";
         findings.refuse("exclusions", "no_instances", message);
         return false;

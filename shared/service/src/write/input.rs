@@ -85,6 +85,18 @@ pub struct EventPatch {
     pub status: Given<Status>,
 }
 
+impl EventPatch {
+    /// Whether it says anything of when the event takes place.
+    pub(super) fn says_when(&self) -> bool {
+        self.start.is_mentioned()
+            || self.end.is_mentioned()
+            || self.time_zone.is_mentioned()
+            || self.is_all_day.is_mentioned()
+            || self.recurrence.is_mentioned()
+            || self.exclusions.is_mentioned()
+    }
+}
+
 /// A point in a calendar.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(

@@ -3,7 +3,7 @@
 use calfleet_domain::model::{Body, EditScope, Event, Fields, ParticipationStatus, RecurrenceId, Uid, When};
 use calfleet_domain::reconcile::{edit, rekey};
 use calfleet_domain::recurrence::expand::id_of;
-use calfleet_domain::recurrence::{SplitError, split};
+use calfleet_domain::recurrence::{SplitError, happens, split};
 
 use super::compose::{self, Ground};
 use super::findings::{Adjustment, Invalid};
@@ -47,12 +47,7 @@ pub(super) fn edit(
     ground: Ground,
 ) -> Result<Changed, Vec<Invalid>> {
     match meant(before, reach)? {
-        Meant::All => {
-            let draft = compose::change_whole(Some(before), patch, ground)?;
-            let event = Event { uid: before.uid.clone(), body: draft.body };
-            let (adjusted, lost) = (draft.adjusted, draft.lost);
-            Ok(Changed { event: Some(event), split: None, reach: Reach::ALL, adjusted, lost })
-        }
+        Meant::All => edit_whole(before, patch, ground),
         Meant::This(key, fields) => {
             let (fields, adjusted) = compose::change_instance(&fields, patch, ground)?;
             let event = Some(edit::with_instance(before, key, Some(fields)));
@@ -60,6 +55,11 @@ pub(super) fn edit(
         }
         Meant::Following(key) => {
             let (first, second) = split(before, key, uid).map_err(unsplittable)?;
+            if !happens(&first) {
+                // It is all of them, and times are said of the first one that takes place.
+                let rest = Event { uid: before.uid.clone(), body: second.body };
+                return edit_whole(if patch.says_when() { &rest } else { before }, patch, ground);
+            }
             let draft = compose::change_whole(Some(&second), patch, ground)?;
             let second = Event { uid: second.uid, body: draft.body };
             let reach = Reach { scope: EditScope::Following, recurrence_id: Some(key) };
@@ -67,6 +67,13 @@ pub(super) fn edit(
             Ok(Changed { event: Some(first), split: Some(second), reach, adjusted, lost })
         }
     }
+}
+
+fn edit_whole(before: &Event, patch: &EventPatch, ground: Ground) -> Result<Changed, Vec<Invalid>> {
+    let draft = compose::change_whole(Some(before), patch, ground)?;
+    let event = Event { uid: before.uid.clone(), body: draft.body };
+    let (adjusted, lost) = (draft.adjusted, draft.lost);
+    Ok(Changed { event: Some(event), split: None, reach: Reach::ALL, adjusted, lost })
 }
 
 /// What the event becomes by a deletion.
@@ -82,6 +89,9 @@ pub(super) fn delete(before: &Event, reach: Reach) -> Result<Changed, Vec<Invali
         Meant::Following(key) => {
             // the name of the half that is thrown away does not matter
             let (first, _) = split(before, key, before.uid.clone()).map_err(unsplittable)?;
+            if !happens(&first) {
+                return Ok(changed(None, Reach::ALL));
+            }
             let reach = Reach { scope: EditScope::Following, recurrence_id: Some(key) };
             Ok(changed(Some(first), reach))
         }
@@ -277,6 +287,29 @@ mod tests {
 
         assert_eq!(from("20260713T080000").unwrap().reach, Reach::ALL);
         assert_eq!(from("20260728T080000").unwrap_err()[0].code, "no_instance");
+    }
+
+    #[test]
+    fn from_the_first_one_that_takes_place_on_is_all_of_them() {
+        let from = |id| reach(EditScope::Following, id);
+        let (first, second) = ("20260713T080000", "20260720T080000");
+        let event = delete(&weekly(), reach(EditScope::This, first)).unwrap().event.unwrap();
+        let edited = |json: &str| {
+            let changed = edit(&event, &patch(json), from(second), Uid::from("b"), GROUND).unwrap();
+            assert_eq!((changed.split, changed.reach), (None, Reach::ALL));
+            changed.event.unwrap()
+        };
+
+        let renamed = edited(r#"{"title": "Later"}"#);
+        assert_eq!((renamed.uid.as_str(), rules(&renamed)), ("a", vec!["FREQ=WEEKLY;COUNT=6".into()]));
+        assert_eq!((title(&renamed, first), title(&renamed, second)), (None, Some("Later".to_owned())));
+        let moved = edited(r#"{"start": "2026-07-20T10:00:00"}"#);
+        assert_eq!((moved.uid.as_str(), rules(&moved)), ("a", vec!["FREQ=WEEKLY;COUNT=5".into()]));
+        assert_eq!(title(&moved, "20260720T100000").as_deref(), Some("Weekly"));
+        let gone = delete(&event, from(second)).unwrap();
+        assert_eq!((gone.event, gone.reach), (None, Reach::ALL));
+        let third = delete(&event, from("20260727T080000")).unwrap().event.unwrap();
+        assert_eq!(rules(&third), ["FREQ=WEEKLY;COUNT=2"], "the second takes place before");
     }
 
     #[test]

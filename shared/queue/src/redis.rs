@@ -74,12 +74,18 @@ redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2])
 return ARGV[1] .. ':' .. ARGV[2]";
 
 /// Where the lanes are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host:port/db`.
+    /// `redis://[user:password@]host:port/db`; never printed.
     pub url: String,
     /// Before every key, so that several fleets may share a server; `calfleet` by default.
     pub prefix: String,
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 /// Lists in Redis. Clones share the connections, except the blocking one.

@@ -1,5 +1,6 @@
 //! Connecting to the database, and beginning transactions.
 
+use std::fmt;
 use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
@@ -14,9 +15,10 @@ use crate::postgres::Postgres;
 use crate::transaction::{Scope, Tx};
 
 /// Where the database is and how many connections may be made to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
-    /// `sqlite:///path/to/file.db` or `postgres://user@host/database`.
+    /// `sqlite:///path/to/file.db` or `postgres://user@host/database`; may hold a password, and is therefore never
+    /// printed.
     pub url: String,
     /// Most connections of this process, at least two: to Postgres in all, to SQLite for reading, beside the one for
     /// writing.
@@ -25,6 +27,12 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// How long Postgres may take for one statement, before it is taken for silent and connected to anew.
     pub answer_timeout: Duration,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("connections", &self.connections).finish_non_exhaustive()
+    }
 }
 
 impl Options {

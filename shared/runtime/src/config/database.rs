@@ -1,8 +1,9 @@
 //! `[database]`: where everything is kept.
 
 use serde::Deserialize;
+use url::Url;
 
-use super::{Complaint, within};
+use super::{Complaint, server_address, unreadable_address, within};
 
 /// Where everything is kept.
 #[derive(Clone, Deserialize)]
@@ -34,6 +35,11 @@ impl DatabaseConfig {
         {
             let advice = "begins neither with sqlite:// nor with postgres://; see default.toml.".to_owned();
             complaints.push(Complaint { key: "database.url", advice });
+        } else if self.is_sqlite() && Url::parse(&self.url).is_err() {
+            let advice = "cannot be read; write sqlite:///PATH/TO/FILE.db, with %20 for a space.".to_owned();
+            complaints.push(Complaint { key: "database.url", advice });
+        } else if !self.is_sqlite() && server_address(&self.url).is_none() {
+            complaints.push(Complaint { key: "database.url", advice: unreadable_address() });
         }
     }
 }

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
+use url::Url;
 
 pub mod api;
 pub mod database;
@@ -54,7 +56,7 @@ pub enum ConfigError {
     /// The file named is not there.
     #[error("read configuration file {0}: there is no such file")]
     Missing(PathBuf),
-    /// A key is unknown or a value has the wrong form.
+    /// A key is unknown or a value has the wrong form; the source says which, and nothing of the value.
     #[error("read the configuration")]
     Unreadable(#[source] Box<figment::Error>),
     /// The values do not fit together or are out of range.
@@ -102,7 +104,8 @@ impl Config {
     }
 
     fn extract(figment: &Figment) -> Result<Self, ConfigError> {
-        let config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        let config: Self =
+            figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(without_values(error))))?;
         let complaints = config.complaints();
         if complaints.is_empty() { Ok(config) } else { Err(ConfigError::Unusable(complaints)) }
     }
@@ -141,6 +144,64 @@ impl Config {
     }
 }
 
+/// The error without what it quotes: any value may be a secret that was given the wrong form, such as a password of
+/// digits, which the environment makes a number.
+fn without_values(error: figment::Error) -> figment::Error {
+    let mut errors: Vec<figment::Error> = error.into_iter().map(without_value).collect();
+    errors.reverse();
+    let all = errors.into_iter().reduce(figment::Error::chain);
+    all.unwrap_or_else(|| figment::Error::from("a value has the wrong form".to_owned()))
+}
+
+fn without_value(mut error: figment::Error) -> figment::Error {
+    error.kind = match error.kind {
+        Kind::InvalidType(found, wanted) => {
+            let wanted = if wanted == "a string" { "a text in quotes".to_owned() } else { wanted };
+            Kind::InvalidType(form(&found), wanted)
+        }
+        Kind::InvalidValue(found, wanted) => Kind::InvalidValue(form(&found), wanted),
+        Kind::Message(text) => Kind::Message(without_quotation(&text)),
+        other => other,
+    };
+    error
+}
+
+/// Which kind of value was found.
+fn form(found: &Actual) -> Actual {
+    let name = match found {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a text",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        _ => "another kind of value",
+    };
+    Actual::Other(name.to_owned())
+}
+
+/// What a parser of TOML says, without the line of the file that it shows behind `3 |`.
+fn without_quotation(text: &str) -> String {
+    let is_quoted = |line: &str| {
+        let line = line.trim_start().trim_start_matches(|digit: char| digit.is_ascii_digit());
+        line.trim_start().starts_with('|')
+    };
+    text.lines().filter(|line| !is_quoted(line)).collect::<Vec<_>>().join(" ")
+}
+
+/// The address of a server; `None` when a part of the password would be taken for something else, because `@`, `/`,
+/// `?` or `#` stand in it as they are.
+fn server_address(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let has_lost_its_password =
+        url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'));
+    (!has_lost_its_password && url.fragment().is_none_or(|fragment| !fragment.contains('@'))).then_some(url)
+}
+
+/// What to do about an address that [`server_address`] cannot read; never the address itself.
+fn unreadable_address() -> String {
+    "cannot be read as an address; percent-encode the special characters of the password (@ is %40, / is %2F, # is %23, ? is %3F).".to_owned()
+}
+
 /// Adds a complaint when `value` lies outside `range`.
 fn within<T: PartialOrd + std::fmt::Debug>(
     complaints: &mut Vec<Complaint>,
@@ -173,6 +234,56 @@ mod tests {
 
         let ConfigError::Unreadable(cause) = error else { panic!("{error}") };
         assert!(cause.to_string().contains("leese"), "{cause}");
+    }
+
+    /// A refusal with everything that stands behind it, for people and for logs.
+    fn told(text: &str) -> String {
+        let error = Config::from_text(text).unwrap_err();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {cause} {error:?}")
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_and_never_the_value() {
+        for (text, key) in [
+            ("[providers.google]\nclient_secret = 8675309123", "client_secret"),
+            ("[vault]\nkeys = 8675309123", "keys"),
+            ("[vault]\nkeys = 86753.09123", "keys"),
+            ("[vault]\nkeys = pelican8675309123", "line 2"),
+            ("[vault]\nkeys = \"pelican8675309123", "line 2"),
+            ("[api]\npublic_url = \"pelican8675309123\"", "public_url"),
+            ("[work]\nlease = \"pelican8675309123\"", "lease"),
+            ("[database]\nurl = \"postgres://ada:pelican/86753@db/calfleet\"", "database.url"),
+            ("[database]\nurl = \"postgres://ada:86753/09123@db/calfleet\"", "database.url"),
+            ("[database]\nurl = \"postgres://ada:86753?09123@db/calfleet\"", "database.url"),
+            ("[database]\nurl = \"postgres://ada:86753#09123@db/calfleet\"", "database.url"),
+            ("[database]\nurl = \"sqlite://pelican 86753.db\"", "database.url"),
+            ("[queue]\nurl = \"redis://ada:pelican/86753@redis\"", "queue.url"),
+        ] {
+            let told = told(text);
+            assert!(told.contains(key), "{text}: {told}");
+            for secret in ["86753", "09123", "pelican"] {
+                assert!(!told.contains(secret), "{text}: {told}");
+            }
+        }
+        assert!(told("[vault]\nkeys = 8675309123").contains("quotes"));
+    }
+
+    #[test]
+    fn addresses_of_servers_are_read_as_their_drivers_read_them() {
+        for url in [
+            "postgres://owner@db/calfleet",
+            "postgres://owner:p%40ss%2F%23@db:5433/calfleet?sslmode=require",
+            "postgres://owner@%2Fvar%2Frun%2Fpostgresql/calfleet",
+            "postgresql:///calfleet?host=/var/run/postgresql",
+            "sqlite://calfleet.db",
+            "sqlite:///srv/calfleet@home/calfleet.db?mode=rwc",
+            "sqlite::memory:",
+        ] {
+            assert_eq!(complained(&format!("[database]\nurl = \"{url}\"")), Vec::<&str>::new(), "{url}");
+        }
+        let text = "[database]\nurl = \"postgres://db/x\"\n[queue]\nurl = \"redis://:p%2Fss@redis:6379/0\"";
+        assert_eq!(complained(text), Vec::<&str>::new());
     }
 
     /// The keys that are complained of.

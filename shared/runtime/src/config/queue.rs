@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Complaint;
+use super::{Complaint, server_address, unreadable_address};
 
 /// What carries hints.
 #[derive(Clone, Deserialize)]
@@ -30,6 +30,8 @@ impl QueueConfig {
         if self.is_redis() && !self.url.starts_with("redis://") && !self.url.starts_with("rediss://") {
             let advice = "begins neither with redis:// nor with rediss://; leave it empty for one process.";
             complaints.push(Complaint { key: "queue.url", advice: advice.to_owned() });
+        } else if self.is_redis() && server_address(&self.url).is_none() {
+            complaints.push(Complaint { key: "queue.url", advice: unreadable_address() });
         }
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
         if self.prefix.is_empty() || self.prefix.len() > 40 || !self.prefix.chars().all(is_plain) {

@@ -93,12 +93,27 @@ async fn look(config: &Config, findings: &mut Findings) {
 fn look_at_keys(config: &Config, findings: &mut Findings) {
     let vault = &config.vault;
     let is_made_later = config.database.is_sqlite() && !keys::are_given(vault) && !vault.key_file.exists();
-    match keys::ring(vault, false) {
-        Err(_) if is_made_later => findings.good("master keys", "the key file is made at the first start"),
+    match keys::ring(vault) {
+        Err(_) if is_made_later => {
+            findings.good(
+                "master keys",
+                "there is no key file; the first start makes one if nothing is sealed yet",
+            );
+        }
         Ok(ring) => {
             findings.good("master keys", format!("secrets are sealed under the key {:?}", ring.current()));
         }
         Err(error) => findings.bad("master keys", format!("{error:#}")),
+    }
+}
+
+/// Whether every stored secret has its key.
+async fn look_at_secrets(config: &Config, store: &Store, findings: &mut Findings) {
+    let ring = keys::ring(&config.vault).ok();
+    match keys::unopened(store, ring.as_ref()).await {
+        Ok(ids) if ids.is_empty() => findings.good("secrets", "each has its master key"),
+        Ok(ids) => findings.bad("secrets", keys::lost(&ids, &config.vault)),
+        Err(error) => findings.failed("secrets", "their tables cannot be read", &error),
     }
 }
 
@@ -160,6 +175,7 @@ async fn look_inside(config: &Config, findings: &mut Findings) {
         }
         Err(error) => findings.failed("clock", "the database's clock cannot be read", &error),
     }
+    look_at_secrets(config, &store, findings).await;
     if let Err(error) = look_at_fleet(&store, &clock, findings).await {
         findings.failed("fleet", "its tables cannot be read", &error);
     }

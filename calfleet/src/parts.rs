@@ -106,7 +106,7 @@ impl Parts {
             Arc::clone(&rng),
         )
         .within(limits::budgets(&config, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&rng))?);
-        let ring = Arc::new(keys::ring(&config.vault, config.database.is_sqlite())?);
+        let ring = Arc::new(keys::ring_for(&config, &store).await?);
         let service = Service {
             drivers: Drivers::new(store.clone(), ring, Arc::new(accounts)),
             store,

@@ -6,8 +6,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use calfleet_queue::RedisSettings;
 use calfleet_store::Options;
+use tempfile::TempDir;
 
 fn calfleet(arguments: &[&str], folder: &Path) -> Output {
     calfleet_under(&[], arguments, folder, "")
@@ -32,6 +35,36 @@ fn calfleet_under(settings: &[(&str, &str)], arguments: &[&str], folder: &Path, 
 /// Everything that was printed.
 fn told(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a command that fails prints.
+fn refused(arguments: &[&str], folder: &Path) -> String {
+    let output = calfleet(arguments, folder);
+    assert!(!output.status.success(), "{arguments:?}: {output:?}");
+    told(&output)
+}
+
+fn done(arguments: &[&str], folder: &Path) -> String {
+    let output = calfleet(arguments, folder);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    told(&output)
+}
+
+/// A migrated installation on an SQLite file.
+fn installation() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    done(&["migrate"], folder.path());
+    folder
+}
+
+/// One that keeps a secret, sealed under the key of a file that was made for it.
+fn with_a_secret() -> TempDir {
+    let folder = installation();
+    done(&["admin", "organization", "create", "acme"], folder.path());
+    let set = ["admin", "client", "set", "acme", "google", "--client-id", "acme-client"];
+    let output = calfleet_under(&[], &set, folder.path(), "a secret\n");
+    assert!(output.status.success(), "{output:?}");
+    folder
 }
 
 #[test]
@@ -101,4 +134,45 @@ fn where_the_database_and_redis_are_is_in_no_debug_text() {
 
     assert!(!options.contains("w0rd") && options.contains("connections"), "{options}");
     assert!(!settings.contains("w0rd") && settings.contains("prefix"), "{settings}");
+}
+
+#[test]
+fn a_key_file_that_was_lost_is_asked_for_and_no_other_is_made() {
+    let folder = with_a_secret();
+    let file = folder.path().join("calfleet.key");
+    let key = fs::read_to_string(&file).unwrap();
+    let id = key.split(':').next().unwrap();
+    assert!(done(&["check"], folder.path()).contains("secrets"));
+    fs::remove_file(&file).unwrap();
+
+    for command in [&["admin", "rotate-keys"][..], &["solo"], &["check"]] {
+        let told = refused(command, folder.path());
+        assert!(told.contains(id) && told.contains("bring back"), "{command:?}: {told}");
+        assert!(!file.exists(), "{command:?}");
+    }
+
+    // another key of that id, as every file once had it
+    fs::write(&file, format!("{id}:{}\n", STANDARD.encode([7; 32]))).unwrap();
+    let told = refused(&["check"], folder.path());
+    assert!(told.contains(id) && told.contains("bring back"), "{told}");
+    fs::write(&file, key).unwrap();
+    done(&["check"], folder.path());
+}
+
+#[test]
+fn every_key_that_is_made_has_an_id_of_its_own_and_two_of_one_id_are_refused() {
+    let made = || {
+        let folder = with_a_secret();
+        let key = fs::read_to_string(folder.path().join("calfleet.key")).unwrap();
+        (folder, key)
+    };
+
+    let ((folder, one), (_, other)) = (made(), made());
+
+    assert_ne!(one.split(':').next(), other.split(':').next());
+    let id = one.split(':').next().unwrap();
+    let again = format!("{one}{id}:{}\n", STANDARD.encode([7; 32]));
+    fs::write(folder.path().join("calfleet.key"), again).unwrap();
+    let told = refused(&["admin", "rotate-keys"], folder.path());
+    assert!(told.contains(id) && told.contains("two"), "{told}");
 }

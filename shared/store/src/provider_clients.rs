@@ -231,6 +231,20 @@ pub async fn rotate(tx: &Tx, ring: &KeyRing) -> Result<usize, VaultError> {
     Ok(rows.len())
 }
 
+/// Whether the ring opens one of the clients' secrets that are sealed under the key of that id; also when there is
+/// none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn opens(tx: &Tx, ring: &KeyRing, key_id: &str) -> Result<bool, StoreError> {
+    const OPERATION: &str = "try a client's key";
+    let organization = tx.organization(OPERATION)?;
+    let sql = "SELECT secret_id, key_id, secret FROM provider_clients
+         WHERE organization_id = $1 AND key_id = $2 LIMIT 1";
+    let Some(row) = tx.one(OPERATION, sql, values![organization, key_id]).await? else { return Ok(true) };
+    Ok(open_beside(ring, organization, row.get("secret_id")?, SECRET, &sealed(&row)?).is_ok())
+}
+
 fn again(
     ring: &KeyRing,
     organization: OrganizationId,

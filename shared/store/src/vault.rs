@@ -8,7 +8,7 @@
 //! Keys are changed without stopping: all processes get the new key beside the old, then the new one is made
 //! current, then [`rotate`] seals everything again, then the old one can go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl KeyRing {
     /// A ring of keys by id, 32 bytes each, of which `current` seals.
     ///
     /// # Errors
-    /// When `current` is not among them.
+    /// When `current` is not among them, or two have one id.
     pub fn new(
         current: impl Into<String>,
         keys: impl IntoIterator<Item = (String, [u8; 32])>,
@@ -50,7 +50,9 @@ impl KeyRing {
             bytes.zeroize();
             // the current one first
             marking.insert(if id == current { 0 } else { marking.len() }, mark?);
-            ring.insert(id, key.map_err(|_| VaultError::Seal)?);
+            if ring.insert(id.clone(), key.map_err(|_| VaultError::Seal)?).is_some() {
+                return Err(VaultError::DuplicateKey { key_id: id });
+            }
         }
         if !ring.contains_key(&current) {
             return Err(VaultError::UnknownKey { key_id: current });
@@ -123,6 +125,12 @@ pub enum VaultError {
     #[error("find the key {key_id:?} on the key ring")]
     UnknownKey {
         /// Its id.
+        key_id: String,
+    },
+    /// Two keys of the ring have this id.
+    #[error("tell two keys apart that both have the id {key_id:?}")]
+    DuplicateKey {
+        /// The id.
         key_id: String,
     },
     /// The cipher refused: a key of the wrong length, or a text of 64 GiB.
@@ -291,6 +299,33 @@ pub fn open_beside(
 ) -> Result<SecretString, VaultError> {
     let place = Place { organization_id, connection_id: ConnectionId(row), field, generation: 0 };
     ring.open(&sealed.key_id, &place, &sealed.bytes)
+}
+
+/// The ids of the keys under which secrets of the transaction's organization are sealed, those of its clients among
+/// them. What a sign-in that is under way keeps for some minutes is left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn key_ids(tx: &Tx) -> Result<BTreeSet<String>, StoreError> {
+    let operation = "list the keys of secrets";
+    let sql = "SELECT key_id FROM secrets WHERE organization_id = $1
+               UNION SELECT key_id FROM provider_clients WHERE organization_id = $1";
+    let rows = tx.all(operation, sql, values![tx.organization(operation)?]).await?;
+    rows.iter().map(|row| row.get("key_id")).collect()
+}
+
+/// Whether the ring opens one of the connections' secrets that are sealed under the key of that id; also when there is
+/// none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn opens(tx: &Tx, ring: &KeyRing, key_id: &str) -> Result<bool, StoreError> {
+    let operation = "try a key";
+    let organization_id = tx.organization(operation)?;
+    let sql = "SELECT connection_id, field, generation, key_id, sealed FROM secrets
+               WHERE organization_id = $1 AND key_id = $2 LIMIT 1";
+    let Some(row) = tx.one(operation, sql, values![organization_id, key_id]).await? else { return Ok(true) };
+    Ok(Stored::read(&row)?.open(ring, organization_id).is_ok())
 }
 
 /// Erases all secrets of a connection; how many there were.

@@ -13,6 +13,7 @@ on_both_databases! {
     an_older_value_does_not_open,
     keys_rotate_while_secrets_stay_readable,
     an_erased_secret_is_gone_and_its_value_never_opens_again,
+    a_key_that_is_missing_or_another_of_its_id_is_found_out,
 }
 
 /// A ring on which both keys are and one seals.
@@ -112,6 +113,22 @@ async fn an_erased_secret_is_gone_and_its_value_never_opens_again(test: &TestSto
 
     let result = opened(test, id, &ring("a")).await;
     assert!(matches!(result, Err(VaultError::Broken { .. })), "{result:?}");
+}
+
+async fn a_key_that_is_missing_or_another_of_its_id_is_found_out(test: &TestStore) {
+    let ids = async || vault::key_ids(&test.begin().await).await.unwrap();
+    assert!(ids().await.is_empty());
+    let id = test.connection("ada").await;
+    sealed(test, id, "hers").await;
+    let other = |id: &str| KeyRing::new(id, [(id.to_owned(), [9; 32])]).unwrap();
+
+    let opens = async |ring: &KeyRing, id| vault::opens(&test.begin().await, ring, id).await.unwrap();
+
+    assert!(ids().await.iter().eq(["a"]));
+    assert!(opens(&ring("b"), "a").await && opens(&other("a"), "b").await);
+    assert!(!opens(&other("a"), "a").await && !opens(&other("b"), "a").await);
+    let twice = KeyRing::new("a", [("a".to_owned(), [1; 32]), ("a".to_owned(), [2; 32])]);
+    assert!(matches!(twice, Err(VaultError::DuplicateKey { .. })), "{twice:?}");
 }
 
 async fn sealed(test: &TestStore, id: ConnectionId, text: &str) -> i64 {

@@ -176,3 +176,14 @@ fn every_key_that_is_made_has_an_id_of_its_own_and_two_of_one_id_are_refused() {
     let told = refused(&["admin", "rotate-keys"], folder.path());
     assert!(told.contains(id) && told.contains("two"), "{told}");
 }
+
+#[test]
+fn who_rotates_keys_is_told_that_older_marks_need_the_others() {
+    let folder = with_a_secret();
+
+    let told = done(&["admin", "rotate-keys"], folder.path());
+    let help = done(&["admin", "--help"], folder.path());
+
+    assert!(told.contains("Keep") && told.contains("cleanup"), "{told}");
+    assert!(!told.contains("can go") && !help.contains("can go"), "{told} {help}");
+}

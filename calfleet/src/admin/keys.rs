@@ -40,5 +40,8 @@ pub(super) async fn rotate(service: &Service, command: &RotateKeys) -> anyhow::R
     if command.format.json {
         return print::json(&serde_json::json!({ "sealed": sealed, "key": ring.current() }));
     }
-    print::line(&format!("Sealed {sealed} secrets with key {}; the other keys can go.", ring.current()))
+    print::line(&format!(
+        "Sealed {sealed} secrets with key {}; no secret needs the other keys any more. Keep them behind the first as long as events are marked under them: 'cleanup' knows what was made here by these marks.",
+        ring.current()
+    ))
 }

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Explain(explain::Explain),
     /// Show how far imports have come.
     Progress(progress::Progress),
-    /// Seal all secrets again with the first of `vault.keys`; the old keys can go when it has ended.
+    /// Seal all secrets again with the first of `vault.keys`; the others stay behind it for the marks of older events.
     RotateKeys(keys::RotateKeys),
     /// Make and list organizations, and say what they allow.
     #[command(subcommand)]

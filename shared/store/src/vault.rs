@@ -6,7 +6,8 @@
 //! they do not begin again when a connection is disconnected and connected anew.
 //!
 //! Keys are changed without stopping: all processes get the new key beside the old, then the new one is made
-//! current, then [`rotate`] seals everything again, then the old one can go.
+//! current, then [`rotate`] seals everything again. No secret needs the old one then; what was made at providers bears
+//! marks under it ([`KeyRing::marking`]), so it stays on the ring as long as these are to be known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

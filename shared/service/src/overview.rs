@@ -34,6 +34,9 @@ pub struct ConnectionView {
     /// How it is.
     #[serde(flatten)]
     pub status: Status,
+    /// Whether it goes on only after somebody did something about it: it was stopped, or refused for good.
+    #[serde(skip)]
+    pub is_stuck: bool,
     /// Seconds between two polls.
     pub poll_interval_seconds: u64,
     /// How many of its calendars their provider tells about.
@@ -198,6 +201,7 @@ async fn view(tx: &Tx, connection: &Connection, now: Timestamp) -> Result<Connec
         provider: connection.settings.provider,
         state: connection.state.as_str(),
         status: status(&facts, now),
+        is_stuck: facts.is_stuck(now),
         poll_interval_seconds: connection.settings.poll_interval.as_secs(),
         watched: Coverage::of(watches.values()),
         departure: departure.map(|departure| DepartureView {

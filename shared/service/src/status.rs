@@ -67,6 +67,16 @@ pub struct Facts {
     pub poll_interval: Duration,
 }
 
+impl Facts {
+    /// Whether it goes on only after somebody did something about it. A refusal counts no more once another run has
+    /// begun or was asked for.
+    pub fn is_stuck(&self, now: Timestamp) -> bool {
+        let was_refused = matches!(self.class, Some(FailureClass::Auth | FailureClass::Permanent));
+        let is_again = self.is_running || self.next_at.is_some_and(|at| at <= now);
+        self.state != ConnectionState::Active || (was_refused && !is_again)
+    }
+}
+
 /// What people are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -184,6 +194,22 @@ mod tests {
             problem: None,
             waiting: None,
         }
+    }
+
+    #[test]
+    fn a_connection_is_stuck_while_it_is_stopped_or_was_refused_for_good_and_nobody_asked_again() {
+        let (now, later) = (Timestamp(MINUTE), Timestamp(2 * MINUTE));
+        let refused = |class| Facts { class: Some(class), next_at: Some(later), ..facts(vec![fresh(0)]) };
+        let permanent = refused(FailureClass::Permanent);
+
+        assert!(permanent.is_stuck(now) && refused(FailureClass::Auth).is_stuck(now));
+        assert!(!refused(FailureClass::Transient).is_stuck(now));
+        assert!(!permanent.is_stuck(later));
+        assert!(!Facts { is_running: true, ..permanent }.is_stuck(now));
+        for state in [ConnectionState::Paused, ConnectionState::NeedsReauth, ConnectionState::Disconnected] {
+            assert!(Facts { state, ..facts(vec![fresh(0)]) }.is_stuck(now), "{state:?}");
+        }
+        assert!(!facts(vec![fresh(0)]).is_stuck(now));
     }
 
     fn facts(calendars: Vec<CalendarFacts>) -> Facts {

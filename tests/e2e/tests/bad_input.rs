@@ -325,6 +325,28 @@ async fn a_feed_in_trouble_keeps_its_events_and_says_what_is_wrong() {
     assert_eq!(fleet.events(connection).await.len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_go_on_ends_its_watch_with_the_reason() {
+    let sandbox = start().await;
+    let url = sandbox.set_feed("holidays", FeedSpec::default());
+    sandbox.put_in_feed("holidays", "one", &an_event("one@example.com", "One", "")).unwrap();
+    let fleet = Fleet::solo(&reaching(&[sandbox.address().port()]));
+    assert!(fleet.start("solo").await.drain().success());
+    let connected = fleet.admin(&["connect", "feed", &url]).await;
+    let connection = connected["connection"].as_str().unwrap();
+    sandbox.set_feed("holidays", in_state(FeedState::Missing));
+    let _solo = fleet.start("solo").await;
+
+    let watched = fleet.run(fleet.settings(), &["progress", connection, "--watch"], "").await;
+    fleet.admin(&["pause", connection]).await;
+    let paused = fleet.run(fleet.settings(), &["progress", connection, "--watch"], "").await;
+
+    for (output, words) in [(watched, "nothing at this address"), (paused, "Paused")] {
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && told.contains(words), "{words}: {told}");
+    }
+}
+
 fn in_state(state: FeedState) -> FeedSpec {
     FeedSpec { state, ..FeedSpec::default() }
 }

@@ -138,8 +138,14 @@ fn told(config: &Config) -> String {
 }
 
 async fn look_at_queue(config: &Config, findings: &mut Findings) {
-    if !config.queue.is_redis() {
+    if !config.queue.is_redis() && config.database.is_sqlite() {
         return findings.good("queue", "in this process (solo)");
+    }
+    if !config.queue.is_redis() {
+        return findings.bad(
+            "queue",
+            "Postgres needs Redis: set queue.url, or use sqlite:// in database.url and 'calfleet solo'",
+        );
     }
     let settings = RedisSettings { url: config.queue.url.clone(), prefix: config.queue.prefix.clone() };
     let queue = match RedisQueue::new(&settings, Arc::new(SystemRng)) {
@@ -263,6 +269,19 @@ mod tests {
             let mut findings = Findings::default();
 
             look_at_keys(&Config::from_text(&text).unwrap(), &mut findings);
+
+            let [finding] = &findings.0[..] else { panic!("{findings:?}") };
+            assert_eq!(finding.is_good, is_good, "{findings:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn postgres_needs_redis_beside_it_and_a_file_does_not() {
+        for (url, is_good) in [("postgres://db/calfleet", false), ("sqlite://calfleet.db", true)] {
+            let config = Config::from_text(&format!("[database]\nurl = \"{url}\"")).unwrap();
+            let mut findings = Findings::default();
+
+            look_at_queue(&config, &mut findings).await;
 
             let [finding] = &findings.0[..] else { panic!("{findings:?}") };
             assert_eq!(finding.is_good, is_good, "{findings:?}");

@@ -13,13 +13,16 @@ use calfleet_runtime::clock::{SystemClock, SystemRng};
 use calfleet_runtime::config::{Config, ConfigError};
 use calfleet_store::{Options, Scope, Store, organizations};
 use serde::Serialize;
+use url::{Host, Url};
 
 use crate::{keys, print};
 
 /// A clock that is further off than this makes leases and backoffs wrong before it is measured.
 const WORST_CLOCK: Duration = Duration::from_secs(5);
-/// How long Redis may take to answer.
+/// How long Redis, or the machine of Postgres, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Where Postgres listens when an address does not say.
+const POSTGRES_PORT: u16 = 5432;
 
 /// How to print what was found.
 #[derive(Debug, clap::Args)]
@@ -75,6 +78,10 @@ async fn look(config: &Config, findings: &mut Findings) {
     look_at_keys(config, findings);
     look_at_queue(config, findings).await;
     findings.good("notifications", told(config));
+    if let Some(silence) = silence_of(config).await {
+        return findings
+            .bad("database", format!("{silence}; see that database.url is right and Postgres runs"));
+    }
     match calfleet_migrations::pending(&config.database.url).await {
         Ok(pending) if pending.is_empty() => {
             findings.good("database", "answers, and its schema is up to date");
@@ -114,6 +121,33 @@ async fn look_at_secrets(config: &Config, store: &Store, findings: &mut Findings
         Ok(ids) if ids.is_empty() => findings.good("secrets", "each has its master key"),
         Ok(ids) => findings.bad("secrets", keys::lost(&ids, &config.vault)),
         Err(error) => findings.failed("secrets", "their tables cannot be read", &error),
+    }
+}
+
+/// Why Postgres cannot be reached, if nobody listens there. The pool cannot say: it takes a server that refuses for one
+/// that is starting, waits, and then knows only that it has waited.
+async fn silence_of(config: &Config) -> Option<String> {
+    if config.database.is_sqlite() {
+        return None;
+    }
+    let url = Url::parse(&config.database.url).ok()?;
+    if url.query_pairs().any(|(name, _)| name.starts_with("host")) {
+        return None; // the address is not where addresses usually stand
+    }
+    let port = url.port().unwrap_or(POSTGRES_PORT);
+    let host = match url.host()? {
+        // the path of a socket
+        Host::Domain(name) if name.is_empty() || name.starts_with('%') => return None,
+        Host::Domain(name) => name.to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => address.to_string(),
+    };
+    let clock = SystemClock::default();
+    tokio::select! {
+        answer = tokio::net::TcpStream::connect((host.as_str(), port)) => {
+            answer.err().map(|error| format!("{host}, port {port}, cannot be connected to: {error}"))
+        }
+        () = clock.sleep_until(clock.now().plus(PATIENCE)) => Some(format!("{host}, port {port}, does not answer")),
     }
 }
 
@@ -245,14 +279,7 @@ impl Findings {
     }
 
     fn failed(&mut self, subject: &'static str, advice: &str, error: &dyn std::error::Error) {
-        let mut chain = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            chain.push_str(": ");
-            chain.push_str(&error.to_string());
-            cause = error.source();
-        }
-        self.bad(subject, format!("{advice} ({chain})"));
+        self.bad(subject, format!("{advice} ({})", print::chain(error)));
     }
 }
 

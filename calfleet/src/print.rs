@@ -3,6 +3,7 @@
 //! Text that came from outside is stripped of control characters and of what turns letters round, so that a
 //! calendar's name can neither steer a terminal nor pass for another.
 
+use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -62,10 +63,24 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     if broken == Some(std::io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    let chain: Vec<String> = error.chain().map(|cause| plain(&cause.to_string())).collect();
     // Nobody is left to be told when standard error is closed.
-    let written = writeln!(std::io::stderr().lock(), "calfleet: {}", chain.join(": "));
+    let written = writeln!(std::io::stderr().lock(), "calfleet: {}", plain(&chain(error.as_ref())));
     if written.is_err() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// An error and its causes, each of them once: libraries repeat a cause in their own text.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.ends_with(&text) {
+            said.push_str(": ");
+            said.push_str(&text);
+        }
+        cause = error.source();
+    }
+    said
 }
 
 /// The text without control characters, and without what turns the letters after it round (Unicode TR 9 §2).

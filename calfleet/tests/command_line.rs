@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -186,4 +188,23 @@ fn who_rotates_keys_is_told_that_older_marks_need_the_others() {
 
     assert!(told.contains("Keep") && told.contains("cleanup"), "{told}");
     assert!(!told.contains("can go") && !help.contains("can go"), "{told} {help}");
+}
+
+#[test]
+fn a_database_that_refuses_and_has_no_redis_beside_it_is_told_at_once_with_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://calfleet:w0rd@{}/calfleet", socket.local_addr().unwrap());
+    drop(socket);
+    let settings = [("CALFLEET__DATABASE__URL", url.as_str())];
+
+    let began = Instant::now();
+    let checked = calfleet_under(&settings, &["check"], folder.path(), "");
+    let took = began.elapsed();
+
+    let told = told(&checked);
+    assert!(!checked.status.success() && told.contains("Postgres needs Redis"), "{told}");
+    assert!(told.to_lowercase().contains("connection refused"), "{told}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(!told.contains("w0rd") && told.matches("pool timed out").count() < 2, "{told}");
 }

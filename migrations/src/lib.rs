@@ -49,9 +49,13 @@ mod m20261121_200000_keep_settings;
 mod m20261121_210000_keep_what_was_sent;
 
 use std::error::Error;
+use std::time::Duration;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
+
+/// How long a server may take to be connected to; one that refuses is taken for one that is just starting.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -159,7 +163,7 @@ pub async fn revert(url: &str, steps: u32) -> Result<(), MigrationError> {
 /// One connection, so that a lock of its session holds for everything that follows.
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
+    options.max_connections(1).acquire_timeout(PATIENCE).sqlx_logging(false);
     if url.starts_with("sqlite:") {
         options.map_sqlx_sqlite_opts(|options| options.create_if_missing(true).pragma("journal_mode", "WAL"));
     }

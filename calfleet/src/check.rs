@@ -1,6 +1,7 @@
 //! `calfleet check`: looks at everything an installation needs and says in plain words what is wrong.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const WORST_CLOCK: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Where Postgres listens when an address does not say.
 const POSTGRES_PORT: u16 = 5432;
+/// The bits of a file's mode that let its group and everybody read it.
+const READ_BY_OTHERS: u32 = 0o044;
 
 /// How to print what was found.
 #[derive(Debug, clap::Args)]
@@ -78,6 +81,7 @@ async fn look(config: &Config, findings: &mut Findings) {
     look_at_keys(config, findings);
     look_at_queue(config, findings).await;
     findings.good("notifications", told(config));
+    look_at_file(config, findings);
     if let Some(silence) = silence_of(config).await {
         return findings
             .bad("database", format!("{silence}; see that database.url is right and Postgres runs"));
@@ -121,6 +125,18 @@ async fn look_at_secrets(config: &Config, store: &Store, findings: &mut Findings
         Ok(ids) if ids.is_empty() => findings.good("secrets", "each has its master key"),
         Ok(ids) => findings.bad("secrets", keys::lost(&ids, &config.vault)),
         Err(error) => findings.failed("secrets", "their tables cannot be read", &error),
+    }
+}
+
+/// Whether others than its owner can read what an SQLite file holds: titles and guests stand there as they are.
+fn look_at_file(config: &Config, findings: &mut Findings) {
+    let Some(file) = calfleet_migrations::sqlite_file(&config.database.url) else { return };
+    let Ok(found) = std::fs::metadata(&file) else { return };
+    if found.permissions().mode() & READ_BY_OTHERS != 0 {
+        let file = file.display();
+        let advice =
+            format!("{file} can be read by other users of this machine; run 'chmod 600 {file} {file}-*'");
+        findings.bad("database", advice);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -67,6 +68,10 @@ fn with_a_secret() -> TempDir {
     let output = calfleet_under(&[], &set, folder.path(), "a secret\n");
     assert!(output.status.success(), "{output:?}");
     folder
+}
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).unwrap().permissions().mode() & 0o777
 }
 
 #[test]
@@ -207,4 +212,21 @@ fn a_database_that_refuses_and_has_no_redis_beside_it_is_told_at_once_with_its_c
     assert!(told.to_lowercase().contains("connection refused"), "{told}");
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(!told.contains("w0rd") && told.matches("pool timed out").count() < 2, "{told}");
+}
+
+#[test]
+fn the_database_file_is_its_owners_alone_and_looking_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calfleet.db");
+
+    refused(&["check"], folder.path());
+    let dry = done(&["migrate", "--dry-run"], folder.path());
+    assert!(dry.contains("create_organizations") && !file.exists(), "{dry}");
+    done(&["migrate"], folder.path());
+
+    assert_eq!(mode(&file), 0o600);
+    done(&["check"], folder.path());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let told = refused(&["check"], folder.path());
+    assert!(told.contains("chmod 600"), "{told}");
 }

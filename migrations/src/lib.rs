@@ -49,9 +49,14 @@ mod m20261121_200000_keep_settings;
 mod m20261121_210000_keep_what_was_sent;
 
 use std::error::Error;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 
 /// How long a server may take to be connected to; one that refuses is taken for one that is just starting.
@@ -124,12 +129,15 @@ pub struct MigrationError {
 /// Brings the database to the newest schema and says which migrations that took. Programs that do so at the
 /// same time wait for one another.
 ///
-/// `url` is `sqlite:///path/to/file.db` (created if absent) or `postgres://…`; on Postgres its role owns the
-/// tables and must be allowed to create roles, or find them already there.
+/// `url` is `sqlite:///path/to/file.db` (created for its owner alone if absent) or `postgres://…`; on Postgres its role
+/// owns the tables and must be allowed to create roles, or find them already there.
 ///
 /// # Errors
 /// When the database cannot be reached or refuses a statement; what was migrated before that stays.
 pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
+    if let Some(file) = sqlite_file(url) {
+        create(&file).map_err(failed("create the file of the database"))?;
+    }
     let database = connect(url).await.map_err(failed("connect to the database"))?;
     lock(&database).await.map_err(failed("wait for other migrations to finish"))?;
     let pending = names(&database).await.map_err(failed("list pending migrations"))?;
@@ -138,11 +146,15 @@ pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
     Ok(pending)
 }
 
-/// The migrations that the database lacks, oldest first; empty when its schema is the newest.
+/// The migrations that the database lacks, oldest first; empty when its schema is the newest. A file that is not there
+/// lacks them all, and is not made.
 ///
 /// # Errors
 /// When the database cannot be reached.
 pub async fn pending(url: &str) -> Result<Vec<String>, MigrationError> {
+    if sqlite_file(url).is_some_and(|file| !file.exists()) {
+        return Ok(Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect());
+    }
     let database = connect(url).await.map_err(failed("connect to the database"))?;
     let pending = names(&database).await.map_err(failed("list pending migrations"))?;
     database.close().await.map_err(failed("close the database"))?;
@@ -160,12 +172,29 @@ pub async fn revert(url: &str, steps: u32) -> Result<(), MigrationError> {
     database.close().await.map_err(failed("close the database"))
 }
 
+/// The file of an SQLite database; `None` for one in memory, or for Postgres.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
+        return None;
+    }
+    let options: SqliteConnectOptions = url.parse().ok()?;
+    Some(options.get_filename().to_owned())
+}
+
+/// An empty file that only its owner can read; SQLite makes those beside it alike.
+fn create(file: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map(drop),
+    }
+}
+
 /// One connection, so that a lock of its session holds for everything that follows.
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).acquire_timeout(PATIENCE).sqlx_logging(false);
     if url.starts_with("sqlite:") {
-        options.map_sqlx_sqlite_opts(|options| options.create_if_missing(true).pragma("journal_mode", "WAL"));
+        options.map_sqlx_sqlite_opts(|options| options.pragma("journal_mode", "WAL"));
     }
     Database::connect(options).await
 }
@@ -184,7 +213,7 @@ async fn names(database: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
 }
 
-fn failed(operation: &'static str) -> impl FnOnce(DbErr) -> MigrationError {
+fn failed<E: Error + Send + Sync + 'static>(operation: &'static str) -> impl FnOnce(E) -> MigrationError {
     move |source| MigrationError { operation, source: Box::new(source) }
 }
 

@@ -230,3 +230,42 @@ fn the_database_file_is_its_owners_alone_and_looking_makes_none() {
     let told = refused(&["check"], folder.path());
     assert!(told.contains("chmod 600"), "{told}");
 }
+
+#[test]
+fn an_organization_that_is_named_has_to_be_there() {
+    let folder = installation();
+    let create = |name| ["admin", "organization", "create", name];
+
+    done(&["admin", "key", "create", "first"], folder.path());
+    let listed = done(&["admin", "organization", "list"], folder.path());
+    assert!(listed.contains("default"), "{listed}");
+    for arguments in [
+        &["admin", "key", "create", "foo", "--organization", "acmee"][..],
+        &["admin", "connect", "feed", "https://example.com/x.ics", "--organization", "acmee"],
+        &["admin", "list", "--organization", "acmee"],
+    ] {
+        let told = refused(arguments, folder.path());
+        assert!(told.contains("calfleet admin organization create acmee"), "{arguments:?}: {told}");
+    }
+    assert_eq!(done(&["admin", "organization", "list"], folder.path()), listed);
+
+    for name in ["", "  ", "01890a5d-ac96-774b-bcce-b302099a8057"] {
+        assert!(refused(&create(name), folder.path()).contains("name"), "{name:?}");
+    }
+    done(&create("acmee"), folder.path());
+    done(&["admin", "key", "create", "foo", "--organization", "acmee"], folder.path());
+}
+
+#[test]
+fn a_key_that_is_not_there_cannot_be_revoked_and_one_that_is_can_be_twice() {
+    let folder = installation();
+    let made = done(&["admin", "key", "create", "app", "--json"], folder.path());
+    let id = made.split('"').nth(3).unwrap();
+
+    let unknown = refused(&["admin", "key", "revoke", "01890a5d-ac96-774b-bcce-b302099a8057"], folder.path());
+    let first = done(&["admin", "key", "revoke", id], folder.path());
+    let again = done(&["admin", "key", "revoke", id], folder.path());
+
+    assert!(unknown.contains("no such key"), "{unknown}");
+    assert!(first.contains("Revoked.") && again.contains("already"), "{first} {again}");
+}

@@ -1,5 +1,6 @@
 //! `admin key`: keys of applications.
 
+use anyhow::ensure;
 use calfleet_domain::model::ApiKeyId;
 use calfleet_scheduler::api::{CONNECT, SCHEDULE, VIEW_ALL};
 use calfleet_service::Service;
@@ -83,11 +84,13 @@ pub(super) async fn run(service: &Service, command: &Key) -> anyhow::Result<()> 
             let organization = whose.find(service, Makes::None).await?;
             let tx = service.store.begin(Scope::Organization(organization), Priority::Interactive).await?;
             let revoked = api_keys::revoke(&tx, *id, service.now()).await?;
+            let is_there = api_keys::list(&tx).await?.iter().any(|key| key.id == *id);
             tx.commit().await?;
+            ensure!(is_there, "there is no such key; 'calfleet admin key list' shows them");
             if format.json {
                 return print::json(&serde_json::json!({ "id": id, "revoked": revoked }));
             }
-            print::line(if revoked { "Revoked." } else { "There is no such key, or it was revoked already." })
+            print::line(if revoked { "Revoked." } else { "It was revoked already." })
         }
     }
 }

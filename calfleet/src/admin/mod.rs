@@ -89,7 +89,7 @@ pub(crate) enum Command {
 /// Which organization.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Whose {
-    /// Name or id of the organization; the only one when there is one.
+    /// Name or id of an organization that is there; the only one when there is one.
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
 }
@@ -129,7 +129,7 @@ impl Whose {
         Self { organization: Some(organization.to_owned()) }
     }
 
-    /// The organization meant; with `makes`, one is made when there is none of that name.
+    /// The organization meant. One that is named has to be there: a slip of the pen must not make a tenant.
     pub(crate) async fn find(&self, service: &Service, makes: Makes) -> anyhow::Result<OrganizationId> {
         let tx = service.store.read(Scope::Fleet).await?;
         let found = if let Some(name) = &self.organization {
@@ -147,15 +147,20 @@ impl Whose {
             all.first().copied()
         };
         drop(tx);
-        match (found, makes) {
-            (Some(id), _) => Ok(id),
-            (None, Makes::One) => make(service, self.organization.as_deref().unwrap_or("default")).await,
-            (None, Makes::None) => bail!("there is no such organization; connecting an account makes one"),
+        match (found, makes, &self.organization) {
+            (Some(id), ..) => Ok(id),
+            (None, _, Some(name)) => {
+                bail!("there is no such organization; 'calfleet admin organization create {name}' makes it")
+            }
+            (None, Makes::One, None) => make(service, "default").await,
+            (None, Makes::None, None) => {
+                bail!("there is no organization yet; connecting an account makes one")
+            }
         }
     }
 }
 
-/// Whether a missing organization is made.
+/// Whether the first organization is made where there is none and none is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Makes {
     /// It is an error.

@@ -1,6 +1,7 @@
 //! `admin organization`: tenants, and what they allow.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use calfleet_domain::model::OrganizationId;
 use calfleet_service::{Actor, Service};
 use calfleet_store::{Scope, organizations};
 
@@ -48,6 +49,10 @@ pub(crate) enum Organization {
 pub(super) async fn run(service: &Service, command: &Organization) -> anyhow::Result<()> {
     match command {
         Organization::Create { name, format } => {
+            ensure!(!name.trim().is_empty(), "give the organization a name");
+            // wherever an organization is named, an id may stand
+            let is_id = name.trim().parse::<OrganizationId>().is_ok();
+            ensure!(!is_id, "a name that has the form of an id would be taken for one; give another name");
             let tx = service.store.read(Scope::Fleet).await?;
             if organizations::find(&tx, name).await?.is_some() {
                 bail!("there is an organization of that name already");

@@ -103,6 +103,7 @@ async fn another_organization_is_answered_like_nobody_and_a_key_without_the_perm
     let (database, sandbox) = (database(postgres).await, start().await);
     let fleet = Fleet::full(&database, redis, &reaching(&[sandbox.address().port()]));
     let (scheduler, _worker) = (fleet.start("scheduler").await, fleet.start("worker").await);
+    fleet.organizations(&["ada", "grace"]).await;
     for name in ["ada", "grace"] {
         account(&sandbox, name, &[("work", 30)]);
         fleet.connect(sandbox.url(), name, PASSWORD, &["--organization", name]).await;

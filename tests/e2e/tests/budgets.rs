@@ -52,6 +52,7 @@ async fn three_workers_keep_the_quota_of_an_account_and_wait_as_long_as_they_are
     let fleet = Fleet::full(&database, redis, &settings);
     let _scheduler = fleet.start("scheduler").await;
     let mut connections = Vec::new();
+    fleet.organizations(&["one", "two", "three", "four"]).await;
     for name in ["one", "two", "three", "four"] {
         let of = ["--organization", name];
         connections.push(fleet.connect(sandbox.url(), "ada", PASSWORD, &of).await);

@@ -80,6 +80,7 @@ async fn what_cannot_be_disconnected_is_refused_with_a_reason() {
     let bob = connect(&api, &solo, "bob@example.com").await;
     let reader = fleet.admin(&["key", "create", "reader"]).await;
     let reader = Api::new(solo.url(), reader["key"].as_str().unwrap());
+    fleet.organizations(&["other"]).await;
     let other = fleet.admin(&["key", "create", "other", "--connect", "--organization", "other"]).await;
     let other = Api::new(solo.url(), other["key"].as_str().unwrap());
     let mine = format!("/connections/{ada}");

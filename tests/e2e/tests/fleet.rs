@@ -169,6 +169,13 @@ impl Fleet {
         answer["connection"].as_str().unwrap().to_owned()
     }
 
+    /// Makes organizations of these names.
+    pub(crate) async fn organizations(&self, names: &[&str]) {
+        for name in names {
+            self.admin(&["organization", "create", name]).await;
+        }
+    }
+
     /// A client of the API at `url` with a key of its own for the only organization, or for the one named.
     pub(crate) async fn api(&self, url: &str, organization: Option<&str>) -> Api {
         let mut arguments = vec!["key", "create", "test"];

@@ -23,6 +23,7 @@ async fn an_organization_that_brought_its_own_client_signs_in_as_that() {
     let sandbox = google().await;
     let fleet = fleet(&sandbox);
     let solo = fleet.start("solo").await;
+    fleet.organizations(&["acme", "other"]).await;
     let acme = fleet.admin(&["key", "create", "acme", "--connect", "--organization", "acme"]).await;
     let other = fleet.admin(&["key", "create", "other", "--connect", "--organization", "other"]).await;
     let set = ["client", "set", "acme", "google", "--client-id", "acme-client"];

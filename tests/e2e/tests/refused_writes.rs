@@ -158,6 +158,7 @@ async fn another_organization_can_write_nothing_and_learns_nothing() {
     let desk = Desk::open().await;
     let made = desk.create("?wait=10s", &review()).await;
     let (event, intent) = (id(&made), made.body["intents"][0].as_str().unwrap().to_owned());
+    desk.fleet.organizations(&["strangers"]).await;
     let stranger = writer(&desk.fleet, &desk.solo, &["--organization", "strangers"]).await;
 
     for (method, path, own) in [

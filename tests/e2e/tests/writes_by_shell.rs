@@ -59,7 +59,7 @@ async fn what_cannot_be_written_is_refused_in_one_sentence() {
     let made =
         desk.fleet.admin(&[&["event", "create", &desk.calendar, "--key", "a"][..], &START].concat()).await;
     let event = made["event_id"].as_str().unwrap();
-    desk.fleet.admin(&["key", "create", "x", "--organization", "strangers"]).await;
+    desk.fleet.organizations(&["strangers"]).await;
 
     for (arguments, words) in [
         (&["event", "create", &desk.calendar, "--start", "soon", "--organization", "default"][..], "start"),

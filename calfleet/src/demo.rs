@@ -10,9 +10,9 @@ use anyhow::Context;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Authentication, CalendarId, OrganizationId, ProviderKind};
 use calfleet_runtime::config::Config;
-use calfleet_sandbox::{Sandbox, SandboxOptions};
+use calfleet_sandbox::{Sandbox, SandboxError, SandboxOptions};
 use calfleet_scheduler::api::{CONNECT, SCHEDULE, VIEW_ALL};
-use calfleet_scheduler::serve;
+use calfleet_scheduler::serve::{self, ServeError};
 use calfleet_service::connect::ConnectRequest;
 use calfleet_service::service::SignIn;
 use calfleet_service::sign_in::SignInAccess;
@@ -57,11 +57,17 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         seed: arguments.seed,
         ..SandboxOptions::default()
     };
-    let sandbox = Sandbox::start(options).await?;
+    let sandbox = Sandbox::start(options).await.map_err(|error| match error {
+        SandboxError::Listen { address, source } => taken(address, "--sandbox-listen", source),
+        other => other.into(),
+    })?;
     let samples = sample::fill(&sandbox, arguments.seed)?;
     sample::fill_google(&sandbox)?;
     sample::fill_microsoft(&sandbox)?;
-    let socket = serve::listen(arguments.listen).await?;
+    let socket = serve::listen(arguments.listen).await.map_err(|error| match error {
+        ServeError::Listen { address, source } => taken(address, "--listen", source),
+        other @ ServeError::Serve(_) => other.into(),
+    })?;
     let address = socket.address()?;
     let config = config(address, folder.path(), &sandbox)?;
     calfleet_migrations::run(&config.database.url).await?;
@@ -90,6 +96,14 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     running.await??;
     sandbox.shutdown().await;
     Ok(())
+}
+
+/// The demo has no configuration, where the programs look for their addresses.
+fn taken(address: SocketAddr, option: &str, source: std::io::Error) -> anyhow::Error {
+    let advice = format!(
+        "listen on {address}; another program may use it: give another address, such as {option} 127.0.0.1:0"
+    );
+    anyhow::Error::new(source).context(advice)
 }
 
 fn config(address: SocketAddr, folder: &std::path::Path, sandbox: &Sandbox) -> anyhow::Result<Config> {

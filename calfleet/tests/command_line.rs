@@ -269,3 +269,17 @@ fn a_key_that_is_not_there_cannot_be_revoked_and_one_that_is_can_be_twice() {
     assert!(unknown.contains("no such key"), "{unknown}");
     assert!(first.contains("Revoked.") && again.contains("already"), "{first} {again}");
 }
+
+#[test]
+fn a_demo_whose_port_is_taken_says_which_option_gives_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+
+    let told_api = refused(&["demo", "--listen", &taken, "--sandbox-listen", "127.0.0.1:0"], folder.path());
+    let told_sandbox =
+        refused(&["demo", "--listen", "127.0.0.1:0", "--sandbox-listen", &taken], folder.path());
+
+    assert!(told_api.contains("--listen") && !told_api.contains("api.listen"), "{told_api}");
+    assert!(told_sandbox.contains("--sandbox-listen"), "{told_sandbox}");
+}

@@ -60,7 +60,8 @@ const COLUMNS: &str = "id, connection_id, provider_id, name, description, color,
 
 /// Takes over what the provider listed: the whole list of a connection's calendars, in the provider's order. A
 /// provider id that is listed twice counts once. New calendars are selected, and due at once. A primary calendar whose
-/// account has another address keeps its row; its watches are to be looked after, and its outbox is due.
+/// account has another address keeps its row; its watches are to be looked after. What was given up because its
+/// calendar was not found waits again once that is listed again; the outbox is due then.
 ///
 /// # Errors
 /// When the database fails.
@@ -75,6 +76,9 @@ pub async fn apply_listing(
     let (written, changes) = compare(connection, stored, listed, &mut new_id, now);
     for calendar in written.iter().filter(|calendar| changes.readdressed.contains(&calendar.id)) {
         readdress(tx, calendar, now).await?;
+    }
+    for calendar in &changes.restored {
+        outbox::retry_not_found(tx, *calendar, now).await?;
     }
     write(tx, &written).await?;
     Input::new()

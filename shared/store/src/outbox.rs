@@ -304,7 +304,8 @@ pub async fn retry(tx: &Tx, event: EventId, now: Timestamp) -> Result<u64, Store
     tx.execute(OPERATION, sql, values![organization, event, now]).await
 }
 
-/// Takes up again what was given up because its calendar was not found: it goes by another id; how many.
+/// Takes up again what was given up because its calendar was not found: it is listed again, or goes by another id; how
+/// many.
 ///
 /// # Errors
 /// When the database fails.

@@ -57,8 +57,8 @@ use tokio::task::JoinHandle;
 pub use caldav::account::{AccountAccess, AccountSpec, AuthScheme};
 pub use caldav::calendar::{Access, CalendarSpec, Reach};
 pub use caldav::profile::{
-    DataForm, HrefForm, InvalidToken, LimitHabit, MissingHref, NamespaceStyle, Profile, Rewriting,
-    TokenHabit, UidConflict, WellKnown,
+    DataForm, HrefForm, InvalidToken, LimitHabit, MissingHref, NamespaceStyle, Profile, PutNowhere,
+    Rewriting, TokenHabit, UidConflict, WellKnown,
 };
 pub use clock::SandboxClock;
 pub use control::{Control, StoredResource};

@@ -2,9 +2,9 @@
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
-use calfleet_domain::model::{Body, Event, EventId, Notify, OutboxId, Revision};
+use calfleet_domain::model::{Body, CalendarState, Event, EventId, Notify, OutboxId, Revision};
 use calfleet_domain::reconcile::version;
-use calfleet_providers::driver::{Agreed, CalendarRef, Change, Errand, Write};
+use calfleet_providers::driver::{Agreed, CalendarRef, Change, DriverError, Errand, Problem, Write};
 use calfleet_store::calendars::Calendar;
 use calfleet_store::events::StoredRow;
 use calfleet_store::outbox::OutboxEntry;
@@ -133,6 +133,15 @@ impl Held {
         let event = stored.base.as_ref().or(stored.event.as_ref())?;
         let is_detached = matches!(&event.body, Body::Series(series) if series.master.is_none());
         (is_detached && !self.row.instances.is_empty()).then(|| self.agreed(event))
+    }
+
+    /// A failure in the light of what is known of the calendar: one that is no longer listed is not found by waiting.
+    /// Its entries are taken up again once it is listed.
+    pub(super) fn judged(&self, error: DriverError) -> DriverError {
+        if self.calendar.state == CalendarState::Gone && error.problem == Problem::NotFound {
+            return DriverError { class: FailureClass::Permanent, ..error };
+        }
+        error
     }
 
     fn change(&self) -> Option<Change<'_>> {

@@ -87,7 +87,7 @@ impl Push<'_> {
                     let sent = if is_written { &held.row.event.event } else { &held.unanswered }.clone();
                     answers.push(Answer { place, held, is_written, sent, shown });
                 }
-                Err(error) => failures.push((place, error)),
+                Err(error) => failures.push((place, held.judged(error))),
             }
         }
         for (place, remains) in self.apply(tasks, answers, requested_at).await? {

@@ -28,8 +28,8 @@ impl Sync<'_> {
         connections::set_calendars_listed(&tx, self.connection.id, now).await?;
         work::fence(&tx, self.claim, self.settings.lease, now).await?;
         let mut asks = self.watches_wanted(&tx, &changes, now).await?;
-        let has_moved = !changes.readdressed.is_empty();
-        if has_moved && outbox::next_due(&tx, self.connection.id).await?.is_some() {
+        let is_back = !changes.readdressed.is_empty() || !changes.restored.is_empty();
+        if is_back && outbox::next_due(&tx, self.connection.id).await?.is_some() {
             asks.push(self.push_ask(now));
         }
         work::ask(&tx, &asks).await?;

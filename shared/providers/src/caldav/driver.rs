@@ -12,6 +12,7 @@ use url::Url;
 
 use super::cursor::Start;
 use super::discover::Discovery;
+use super::error::Attempt;
 use super::exchange::Exchange;
 use super::href::Collection;
 use super::listing::Lister;
@@ -25,6 +26,8 @@ use crate::driver::{
 };
 use crate::marker::Marks;
 use crate::surroundings::Surroundings;
+
+const READ: Attempt = Attempt { operation: "read events", action: "read this calendar" };
 
 /// One account at a CalDAV server.
 #[derive(Debug)]
@@ -140,7 +143,13 @@ impl Driver for CaldavDriver {
     ) -> Result<Vec<RemoteChange>, DriverError> {
         let collection = self.collection("read events", calendar)?;
         let zone = calendar.time_zone.as_deref().and_then(zone::iana);
-        Reader { exchange: &self.exchange, collection: &collection, zone }.read(ids).await
+        let changes = Reader { exchange: &self.exchange, collection: &collection, zone }.read(ids).await?;
+        // Where nothing at all is found, it may be the calendar that is not.
+        let is_absent = |change: &RemoteChange| matches!(change, RemoteChange::Removed { .. });
+        if !changes.is_empty() && changes.iter().all(is_absent) {
+            self.exchange.confirm(READ, &collection.url).await?;
+        }
+        Ok(changes)
     }
 
     async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {

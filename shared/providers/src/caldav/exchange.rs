@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use calfleet_domain::clock::Clock;
+use calfleet_domain::failure::FailureClass;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use url::Url;
@@ -12,7 +13,7 @@ use super::error::{self, Attempt, Refusal};
 use super::multistatus::{self, Multistatus, XmlError};
 use super::request::{self, Depth, Wanted};
 use super::wire::{Part, Response};
-use crate::driver::DriverError;
+use crate::driver::{DriverError, Problem};
 use crate::http::session::{Crossing, Session};
 use crate::http::{Allowance, Answer};
 
@@ -136,6 +137,22 @@ impl Exchange {
             }
         }
         Ok(Responses { url: listed.url, moved: listed.moved, entries })
+    }
+
+    /// Makes sure that a collection is there, before a bare 404 for something in it is believed: once a calendar was
+    /// unshared, or while a proxy stands in for a server that restarts, everything in it is answered so.
+    ///
+    /// # Errors
+    /// [`FailureClass::Transient`] with [`Problem::NotFound`] when it is not found either, any other class when that
+    /// cannot be found out.
+    pub(super) async fn confirm(&self, attempt: Attempt, collection: &Url) -> Result<(), DriverError> {
+        let missing = || DriverError::new(attempt.operation, FailureClass::Transient, Problem::NotFound);
+        match self.propfind(attempt, collection, Depth::Zero, Wanted::Identity, Crossing::Refuse).await {
+            Ok(found) if found.entries.iter().any(|entry| entry.status.is_none_or(|it| it < 300)) => Ok(()),
+            Ok(_) => Err(missing()),
+            Err(error) if error.problem == Problem::NotFound => Err(missing().caused_by(error)),
+            Err(error) => Err(error),
+        }
     }
 }
 

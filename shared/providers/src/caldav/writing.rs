@@ -1,4 +1,7 @@
 //! Writes one object, with a precondition (RFC 4791 §5.3.2, RFC 9110 §13).
+//!
+//! A 404 proves nothing by itself: what was to be made cannot have been deleted, and of what was there it is only
+//! believed once its calendar was seen to be there.
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{Event, ProviderId, RemoteChange, Revision};
@@ -27,8 +30,8 @@ pub(super) struct Writer<'a> {
 enum Answered {
     /// It is stored; the revision, where the server stored what it was given byte for byte.
     Stored(Option<Revision>),
-    /// There is no such object any more.
-    Gone,
+    /// There is no such object, or no such calendar.
+    NotFound(DriverError),
     /// The precondition does not hold, or another object is in the way.
     Conflict(DriverError),
 }
@@ -47,13 +50,20 @@ impl Writer<'_> {
         let text = render::new_object(event, &mark, self.reader.exchange.clock.now());
         match self.send(id, Some(&text), &Precondition::Absent).await? {
             Answered::Stored(revision) => self.stored(id, revision, text).await,
-            Answered::Gone => Ok(Written::Gone),
+            Answered::NotFound(refusal) => {
+                self.confirm_calendar().await?;
+                Err(refusal)
+            }
             // Nobody else makes names like ours: what is there is an earlier attempt whose answer was lost.
-            Answered::Conflict(error) => match self.reader.read_one(id).await? {
-                RemoteChange::Upsert(remote) => Ok(Written::Held(remote)),
+            Answered::Conflict(error) => {
+                if let RemoteChange::Upsert(remote) = self.reader.read_one(id).await? {
+                    return Ok(Written::Held(remote));
+                }
+                // There may be no collection to write into (RFC 4918 §9.7.1).
+                self.confirm_calendar().await?;
                 // Another object has this UID (`no-uid-conflict`), and will have it when we try again.
-                _ => Err(DriverError { class: FailureClass::Permanent, ..error }),
-            },
+                Err(DriverError { class: FailureClass::Permanent, ..error })
+            }
         }
     }
 
@@ -67,7 +77,7 @@ impl Writer<'_> {
         let precondition = self.precondition(id, held).await?;
         match self.send(id, Some(&text), &precondition).await? {
             Answered::Stored(revision) => self.stored(id, revision, text).await,
-            Answered::Gone => Err(conflict()),
+            Answered::NotFound(_) => Err(conflict()),
             Answered::Conflict(error) => Err(error),
         }
     }
@@ -75,10 +85,11 @@ impl Writer<'_> {
     async fn delete(&self, id: &ProviderId, held: &Agreed<'_>) -> Result<Written, DriverError> {
         let precondition = self.precondition(id, held).await?;
         match self.send(id, None, &precondition).await? {
-            Answered::Stored(_) | Answered::Gone => Ok(Written::Gone),
+            Answered::Stored(_) => Ok(Written::Gone),
+            Answered::NotFound(_) => self.gone().await,
             Answered::Conflict(error) => match self.reader.read_one(id).await? {
                 // "No such entity tag" is also how some servers say that there is nothing.
-                RemoteChange::Removed { .. } => Ok(Written::Gone),
+                RemoteChange::Removed { .. } => self.gone().await,
                 _ => Err(error),
             },
         }
@@ -110,13 +121,23 @@ impl Writer<'_> {
         };
         match change {
             RemoteChange::Upsert(remote) => Ok(Written::Held(remote)),
-            RemoteChange::Removed { .. } => Ok(Written::Gone),
+            RemoteChange::Removed { .. } => self.gone().await,
             _ => {
                 let reason = "what it stored cannot be read back".to_owned();
                 let problem = Problem::UnreadableAnswer { reason };
                 Err(DriverError::new(WRITE.operation, FailureClass::Permanent, problem))
             }
         }
+    }
+
+    /// The object was not found in a calendar that is there.
+    async fn gone(&self) -> Result<Written, DriverError> {
+        self.confirm_calendar().await?;
+        Ok(Written::Gone)
+    }
+
+    async fn confirm_calendar(&self) -> Result<(), DriverError> {
+        self.reader.exchange.confirm(WRITE, &self.reader.collection.url).await
     }
 
     async fn send(
@@ -144,7 +165,7 @@ impl Writer<'_> {
         }
         let refusal = exchange.refusal(WRITE, answer).await;
         Ok(match refusal.status.as_u16() {
-            404 | 410 => Answered::Gone,
+            404 | 410 => Answered::NotFound(refusal.error),
             409 | 412 => Answered::Conflict(refusal.error),
             _ => return Err(refusal.error),
         })

@@ -21,4 +21,5 @@ mod table;
 mod unanswered;
 mod undo;
 mod undo_all;
+mod unfound;
 mod world;

@@ -113,6 +113,16 @@ pub enum UidConflict {
     Accepted,
 }
 
+/// What a server says to a PUT into a collection that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PutNowhere {
+    /// 409 (RFC 4918 §9.7.1).
+    Conflict,
+    /// 404 (sabre).
+    NotFound,
+}
+
 /// What a server keeps of the text it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +196,8 @@ pub struct Profile {
     pub well_known: WellKnown,
     /// Answer to a second resource with one UID.
     pub uid_conflict: UidConflict,
+    /// Answer to a PUT into a collection that does not exist.
+    pub put_nowhere: PutNowhere,
     /// Overwrites on `If-None-Match: *` (SOGo, Zimbra).
     pub ignores_if_none_match: bool,
     /// Ignores `If-Match` on DELETE and on resources that do not exist (SOGo).
@@ -233,6 +245,7 @@ impl Default for Profile {
             home_origin: None,
             well_known: WellKnown::Redirect,
             uid_conflict: UidConflict::Forbidden,
+            put_nowhere: PutNowhere::Conflict,
             ignores_if_none_match: false,
             lax_if_match: false,
             etag_on_put: true,

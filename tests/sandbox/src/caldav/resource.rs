@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED, LOCATION};
 
 use super::calendar::{Access, Calendar, Incoming};
 use super::place::{MemberHrefs, Place};
-use super::profile::{HrefForm, Profile, Rewriting, UidConflict};
+use super::profile::{HrefForm, Profile, PutNowhere, Rewriting, UidConflict};
 use super::xml::{CALDAV, DAV};
 use super::{Call, refusal, refusal_with, refuse_unless_writable};
 use crate::answer::{Answer, ICS};
@@ -59,9 +59,11 @@ pub(crate) fn put(call: &mut Call<'_>, account: &str, slug: &str, name: &str) ->
 /// All that can refuse a PUT, in the order in which servers look.
 fn checked(call: &Call<'_>, account: &str, slug: &str, name: &str, text: &str) -> Result<Facts, Box<Answer>> {
     let place = Place::Calendar { account: account.to_owned(), slug: slug.to_owned() };
-    // RFC 9110 §9.3.4 through RFC 4918 §9.7.1: a PUT into a collection that does not exist is a conflict.
     let Some((_, calendar)) = call.calendar(&place) else {
-        return Err(Box::new(Answer::status(StatusCode::CONFLICT)));
+        return Err(Box::new(Answer::status(match call.scribe.profile.put_nowhere {
+            PutNowhere::Conflict => StatusCode::CONFLICT,
+            PutNowhere::NotFound => StatusCode::NOT_FOUND,
+        })));
     };
     if let Some(refused) = refuse_unless_writable(call, calendar) {
         return Err(Box::new(refused));

@@ -8,7 +8,6 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::model::{Listing, MeetingId, ProviderId, RemoteChange, SyncToken};
 use calfleet_domain::reconcile::Context;
 use calfleet_domain::recurrence::zone::DATA_VERSION;
-use calfleet_providers::driver::ListingMode;
 use calfleet_store::apply::{self, Applied, Stamp};
 use calfleet_store::calendar_sync::{self, Due, Phase};
 use calfleet_store::events::{self, StoredRow};
@@ -231,9 +230,6 @@ impl Turn<'_> {
             self.state.full_at = began;
             self.state.requires_full = false;
             self.state.sweep = None;
-        } else if self.sync.driver.capabilities().listing != ListingMode::SyncToken {
-            // what says "unchanged" about a whole is as good as having listed the whole
-            self.state.full_at = began;
         }
         self.state.sync_token = token;
         self.state.page_token = None;

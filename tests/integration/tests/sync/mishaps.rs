@@ -38,6 +38,7 @@ on_both_databases![
     a_listing_says_nothing_of_what_is_younger,
     what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next,
     what_leaves_a_feed_is_set_aside_though_others_write_meanwhile,
+    what_is_called_unchanged_for_a_day_is_listed_as_a_whole_all_the_same,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -361,4 +362,28 @@ async fn what_leaves_a_feed_is_set_aside_though_others_write_meanwhile(on: Backe
     world.advance(1);
     world.sync().await;
     assert_eq!(world.state_of("work", "0007.ics").await, EventState::OutOfWindow);
+}
+
+async fn what_is_called_unchanged_for_a_day_is_listed_as_a_whole_all_the_same(on: Backend) {
+    let world = World::start(on).await;
+    world.server.state().habit = Habit::Document;
+    world.server.add_calendar("feed");
+    world.server.fill("feed", 3);
+    world.run_until_done().await;
+    let before = world.content().await;
+    world.server.state().calls_unchanged = true;
+    world.server.put("feed", "0001.ics", "feed-1", "Moved");
+
+    let listings = world.server.state().listings;
+    for _ in 0..23 {
+        world.advance(3_600);
+        world.sync().await;
+    }
+    assert_eq!(world.server.state().listings, listings + 23, "a poll without change is one request");
+    assert_eq!(world.content().await, before);
+    world.advance(2 * 3_600);
+    world.sync().await;
+
+    assert_eq!(world.server.state().listings, listings + 24);
+    world.assert_equal_to_server().await;
 }

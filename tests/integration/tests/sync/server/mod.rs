@@ -36,6 +36,7 @@ impl Server {
             page_size: None,
             read_batch: 3,
             hides_dead_tokens: false,
+            calls_unchanged: false,
             detail: DetailLevel::Full,
             list_faults: VecDeque::new(),
             read_faults: VecDeque::new(),

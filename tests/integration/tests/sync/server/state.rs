@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) read_batch: usize,
     /// Dead tokens are answered with everything, unmarked.
     pub(crate) hides_dead_tokens: bool,
+    /// Asked whether anything has changed, it says no, as a cache does that is never asked to look again.
+    pub(crate) calls_unchanged: bool,
     pub(crate) detail: DetailLevel,
     pub(crate) list_faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<Fault>,
@@ -174,6 +176,9 @@ impl State {
         let Some(shelf) = self.calendars.get(calendar) else {
             return Err(DriverError::new("list changes", FailureClass::Permanent, Problem::NotFound));
         };
+        if let (Since::Token(token), true) = (since, self.calls_unchanged) {
+            return Ok(Answer::unchanged(token, requested_at));
+        }
         let (mut listing, from, offset, end) = position(since);
         let is_dead = listing == Listing::Delta && from < shelf.oldest_token;
         if is_dead && !self.hides_dead_tokens {
@@ -261,6 +266,20 @@ pub(super) struct Answer {
     pub(super) members: Vec<Member>,
     changes: Vec<RemoteChange>,
     pub(super) page: Option<ChangePage>,
+}
+
+impl Answer {
+    fn unchanged(token: &SyncToken, requested_at: Timestamp) -> Self {
+        let page = ChangePage {
+            listing: Listing::Delta,
+            requested_at,
+            coverage: Coverage::NotEnded,
+            changes: Vec::new(),
+            setting: None,
+            next: Next::Token(token.clone()),
+        };
+        Self { page: Some(page), ..Self::default() }
+    }
 }
 
 /// Of which kind the listing is, after which change, after how many names, and up to which change.

@@ -93,6 +93,11 @@ impl Authenticator {
         Self { kind, username, secret, scheme, rng }
     }
 
+    /// Whether there is anything to sign with.
+    pub fn has_credentials(&self) -> bool {
+        self.kind != Authentication::None && self.secret.is_some()
+    }
+
     /// Whether it is worth asking the server first which way it wants.
     pub fn wants_challenge(&self, url: &Url) -> bool {
         self.kind == Authentication::Password

@@ -98,14 +98,16 @@ impl Session {
             let answer = self.exchange(operation, &request, allowance).await?;
             let refused = |problem| DriverError::new(operation, FailureClass::Permanent, problem);
             let Some((target, permanence)) = redirect::target(&answer).map_err(refused)? else {
+                // It asks for what was kept from it, which says nothing about the credentials.
+                let is_stranger = self.authenticator.has_credentials() && !self.trusts(&answer.url);
+                if answer.status == StatusCode::UNAUTHORIZED && is_stranger {
+                    return Err(refused(elsewhere(&answer.url)));
+                }
                 return Ok(Delivery { answer, moved });
             };
             if !self.trusts(&target) {
                 match crossing {
-                    Crossing::Refuse => {
-                        let reason = format!("it leads to another server, {}", host_of(&target));
-                        return Err(refused(Problem::RedirectRefused { reason }));
-                    }
+                    Crossing::Refuse => return Err(refused(elsewhere(&target))),
                     Crossing::Anonymous => {}
                     Crossing::Trust => self.trust(&target),
                 }
@@ -229,8 +231,9 @@ pub struct Delivery {
     pub moved: Option<Url>,
 }
 
-fn host_of(url: &Url) -> String {
-    url.host_str().unwrap_or("of no name").to_owned()
+fn elsewhere(url: &Url) -> Problem {
+    let reason = format!("it leads to another server, {}", url.host_str().unwrap_or("of no name"));
+    Problem::RedirectRefused { reason }
 }
 
 #[cfg(test)]

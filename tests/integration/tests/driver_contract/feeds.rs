@@ -173,3 +173,21 @@ async fn a_feed_that_has_moved_for_good_takes_its_password_along_and_not_to_stra
     let (stays, _) = connect(&registry, feed(&signed)).await.unwrap();
     assert_eq!(stays.url.as_str(), signed, "nobody else is told the password");
 }
+
+#[tokio::test]
+async fn a_password_that_is_kept_from_strangers_is_not_called_wrong() {
+    let (ours, strangers) = (sandbox().await, sandbox().await);
+    let credentials = Some(("ada".to_owned(), "s3cret".to_owned()));
+    let url = publish(&ours, FeedSpec::default(), 3);
+    let elsewhere = publish(&strangers, FeedSpec { credentials, ..FeedSpec::default() }, 3);
+    let registry = registry(settings(&[ours.address().port(), strangers.address().port()]));
+    ours.inject(FaultRule::next(Fault::Redirect { code: 302, location: elsewhere }).always());
+
+    let signed = connect(&registry, feed(&url.replace("http://", "http://ada:s3cret@"))).await;
+    let anonymous = connect(&registry, feed(&url)).await;
+
+    let refused = signed.expect_err("strangers are not told the password");
+    assert_eq!(refused.class, FailureClass::Permanent);
+    assert!(matches!(refused.problem, Problem::RedirectRefused { .. }), "{refused}");
+    assert_eq!(anonymous.expect_err("it wants a password").problem, Problem::WrongCredentials);
+}

@@ -15,6 +15,9 @@ pub const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 /// The wait after a provider's "slow down" that names no time.
 const UNNAMED_THROTTLE: Duration = Duration::from_mins(1);
 
+/// The shortest: whoever asks us to slow down and names no time, or one that is over, is not asked again at once.
+const SHORTEST_THROTTLE: Duration = Duration::from_secs(1);
+
 /// The longest time a provider can make us wait by one answer; a larger `Retry-After` is a mistake of its own.
 const LONGEST_THROTTLE: Duration = Duration::from_hours(24);
 
@@ -94,7 +97,8 @@ pub fn wait_after(
     let failed = attempt.saturating_add(1);
     match class {
         FailureClass::Throttled { retry_after } => {
-            let wait = retry_after.unwrap_or(UNNAMED_THROTTLE).min(LONGEST_THROTTLE);
+            let wait = retry_after.unwrap_or(UNNAMED_THROTTLE);
+            let wait = wait.clamp(SHORTEST_THROTTLE, LONGEST_THROTTLE);
             Wait { until: now.plus(wait), attempt }
         }
         FailureClass::Permanent => Wait { until: now.plus(longest), attempt: failed },
@@ -131,6 +135,17 @@ mod tests {
 
         assert_eq!((finish.next, finish.not_before), (Timestamp(1_007_000), Timestamp(1_007_000)));
         assert_eq!(finish.attempt, 2);
+    }
+
+    #[test]
+    fn a_throttle_of_no_time_is_one_of_a_second() {
+        for asked in [0, 999] {
+            let asked = FailureClass::Throttled { retry_after: Some(Duration::from_millis(asked)) };
+
+            let finish = of_run(&failed(asked), 0, Duration::ZERO, NOW, &Fixed);
+
+            assert_eq!((finish.not_before, finish.attempt), (NOW.plus(Duration::from_secs(1)), 0));
+        }
     }
 
     #[test]

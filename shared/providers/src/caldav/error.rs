@@ -6,7 +6,7 @@ use std::time::Duration;
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
 use chrono::DateTime;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use super::multistatus::XmlError;
@@ -66,11 +66,18 @@ pub(crate) fn of_status(
 /// How long the server asks us to wait (RFC 9110 §10.2.3); `None` where it does not say.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Timestamp::from_utc(DateTime::parse_from_rfc2822(text).ok()?.to_utc()).since(now),
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        // An instant is one of the server's clock, which its `Date` shows (RFC 9110 §6.6.1).
+        let date = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+        http_date(text)?.since(date.unwrap_or(now))
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    Some(Timestamp::from_utc(DateTime::parse_from_rfc2822(text.trim()).ok()?.to_utc()))
 }
 
 /// Whether a refusal of a listing by token means that the token is dead.
@@ -152,5 +159,19 @@ mod tests {
         assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_mins(1)));
         assert_eq!(wait("999999999"), Some(MAX_RETRY_AFTER));
         assert_eq!(of(503, Some("soon")).class, FailureClass::Transient);
+    }
+
+    #[test]
+    fn an_instant_is_meant_on_the_clock_of_whoever_names_it() {
+        let now = Timestamp(1_445_412_420_000); // 2015-10-21 07:27:00 UTC
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Wed, 21 Oct 2015 07:20:30 GMT"));
+        assert_eq!(retry_after(&headers, now), Some(Duration::ZERO));
+
+        headers.insert(DATE, HeaderValue::from_static("Wed, 21 Oct 2015 07:20:00 GMT"));
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(30)));
+
+        headers.insert(DATE, HeaderValue::from_static("today"));
+        assert_eq!(retry_after(&headers, now), Some(Duration::ZERO));
     }
 }

@@ -161,15 +161,17 @@ impl Authenticator {
         let sent_scheme =
             sent.and_then(|value| value.to_str().ok()).and_then(|value| value.split(' ').next());
         match (sent_scheme, offers.digest) {
-            // A nonce that is too old is answered with a fresh one; the same nonce again is a refusal.
-            (Some("Digest"), Some(fresh)) => match &*scheme {
-                Scheme::Digest(known) if known.nonce == fresh.nonce => AfterChallenge::Refused,
-                _ if fresh.stale || sent_nonce(sent) != Some(fresh.nonce.as_str()) => {
+            // A nonce that is too old is answered with a fresh one; the one that was sent again is a refusal.
+            (Some("Digest"), Some(fresh)) if sent_nonce(sent) == Some(fresh.nonce.as_str()) => {
+                AfterChallenge::Refused
+            }
+            (Some("Digest"), Some(fresh)) => {
+                // Another request may have brought it already: its uses are counted on.
+                if !matches!(&*scheme, Scheme::Digest(known) if known.nonce == fresh.nonce) {
                     *scheme = Scheme::Digest(Box::new(fresh));
-                    AfterChallenge::Retry
                 }
-                _ => AfterChallenge::Refused,
-            },
+                AfterChallenge::Retry
+            }
             (Some("Basic"), Some(digest)) if !offers.basic => {
                 *scheme = Scheme::Digest(Box::new(digest));
                 AfterChallenge::Retry
@@ -318,6 +320,25 @@ mod tests {
 
         let sent = ada.authorization(&http::Method::GET, &url);
         assert_eq!(ada.after_challenge(&fresh, sent.as_ref()), AfterChallenge::Refused);
+    }
+
+    #[test]
+    fn two_requests_that_meet_one_stale_nonce_both_get_another_chance() {
+        let memory = SchemeMemory::default();
+        let (url, ada) = authenticator("http://dav.example.com/cal/", &memory);
+        ada.after_challenge(&challenge(&[r#"Digest realm="x", qop="auth", nonce="n1""#]), None);
+        let first = ada.authorization(&http::Method::GET, &url);
+        let second = ada.authorization(&http::Method::GET, &url);
+        let fresh = challenge(&[r#"Digest realm="x", qop="auth", nonce="n2", stale=true"#]);
+
+        assert_eq!(ada.after_challenge(&fresh, first.as_ref()), AfterChallenge::Retry);
+        let first = signed(&ada, &url).unwrap();
+        assert_eq!(ada.after_challenge(&fresh, second.as_ref()), AfterChallenge::Retry);
+        let second = signed(&ada, &url).unwrap();
+
+        // a nonce is counted on: the same count twice would be a replay
+        assert!(first.contains("nonce=\"n2\"") && first.contains("nc=00000001"), "{first}");
+        assert!(second.contains("nonce=\"n2\"") && second.contains("nc=00000002"), "{second}");
     }
 
     #[test]

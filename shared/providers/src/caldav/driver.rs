@@ -76,6 +76,11 @@ impl CaldavDriver {
     }
 }
 
+/// Whether a refusal is of the question itself, in whatever it was asked about.
+fn is_unsupported(error: &DriverError) -> bool {
+    matches!(error.problem, Problem::Refused { status: 405 | 415 | 501 })
+}
+
 #[async_trait]
 impl Driver for CaldavDriver {
     fn capabilities(&self) -> Capabilities {
@@ -115,8 +120,15 @@ impl Driver for CaldavDriver {
         let start = Start::of(since, self.capabilities().listing)
             .ok_or_else(|| DriverError::new("list changes", FailureClass::Gone, Problem::CursorExpired))?;
         match start {
-            Start::Sync { token: "", .. } => lister.by_token("", Listing::Full).await,
-            Start::Sync { token, listing } => lister.by_token(token, listing).await,
+            Start::Sync { token, listing } => {
+                let listing = if token.is_empty() { Listing::Full } else { listing };
+                match lister.by_token(token, listing).await {
+                    // Not this one of its calendars: the cursor of its tag says how it is listed from now on, until
+                    // everything is compared again.
+                    Err(error) if is_unsupported(&error) => lister.by_tag(None).await,
+                    other => other,
+                }
+            }
             Start::Tag(known) => lister.by_tag(known).await,
             Start::Everything => lister.by_entity_tags().await,
         }

@@ -118,6 +118,34 @@ async fn the_way_of_listing_is_found_by_trying() {
 }
 
 #[tokio::test]
+async fn one_calendar_that_refuses_to_be_asked_by_token_is_listed_by_its_tags() {
+    for code in [405, 415, 501] {
+        let sandbox = sandbox().await;
+        let access = sandbox
+            .create_account(AccountSpec::new("ada", "secret").calendar(CalendarSpec::new("work")))
+            .unwrap();
+        sandbox.generate("ada", "work", GeneratorPlan { events: 5, seed: 1 }).unwrap();
+        let registry = registry(settings(&[sandbox.address().port()]));
+        let (stored, driver) = connect(&registry, account(&access)).await.unwrap();
+        assert_eq!(stored.capabilities.unwrap().listing, ListingMode::SyncToken);
+        let mut mirror = Mirror::of(&driver.list_calendars().await.unwrap()[0]);
+        let refusal = Fault::Status { code, retry_after: None };
+        sandbox.inject(FaultRule::next(refusal).body("sync-collection").always());
+
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Full, "{code}");
+        assert_eq!(mirror.uids(), held(&sandbox), "{code}");
+
+        // it is not asked in vain at every poll
+        let sent = driver.requests_sent();
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Delta, "{code}");
+        assert_eq!(driver.requests_sent(), sent + 1, "{code}");
+        sandbox.generate("ada", "work", GeneratorPlan { events: 3, seed: 2 }).unwrap();
+        assert_eq!(mirror.sync(driver.as_ref()).await.unwrap(), Listing::Full, "{code}");
+        assert_eq!(mirror.uids(), held(&sandbox), "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_dead_token_is_recognised_in_every_form_that_says_so() {
     use InvalidToken::{BadRequest, Conflict, Forbidden, Gone, PreconditionFailed, ServerError};
     for form in [Forbidden, Conflict, PreconditionFailed, Gone, BadRequest, ServerError] {

@@ -30,7 +30,7 @@ const SWEPT_AT_ONCE: usize = 500;
 /// What a complete listing did not name.
 #[derive(Debug, Default)]
 struct Unseen {
-    /// Live rows that the provider has or has had, seen or not, older or younger than the listing.
+    /// Live rows that the listing would have to name if they are still there, whether it did or not.
     known: usize,
     missing: Vec<Known>,
     out_of_window: Vec<Touched>,
@@ -119,9 +119,7 @@ impl Turn<'_> {
         if self.state.pages > 0 {
             self.named.extend(listing::named(&tx, self.key.calendar_id, self.state.generation).await?);
         }
-        let delivered = events::count(&tx, self.key.calendar_id).await?.delivered;
-        let known = usize::try_from(delivered).unwrap_or(usize::MAX);
-        let mut unseen = Unseen { known, ..Unseen::default() };
+        let mut unseen = Unseen::default();
         let mut after = None;
         loop {
             let rows = events::known(&tx, self.key.calendar_id, began, after, KNOWN_AT_ONCE).await?;
@@ -134,11 +132,13 @@ impl Turn<'_> {
             };
             after = Some(last.id);
             for row in rows {
+                let fate = fate(&row, began, self.coverage);
+                unseen.known += usize::from(fate == Fate::Missing);
                 if self.named.contains(&ListingHash::of(&row.provider_id)) {
                     continue;
                 }
                 let touched = Touched { id: row.id, lock_version: row.lock_version };
-                match fate(&row, began, self.coverage) {
+                match fate {
                     Fate::Keep => {}
                     Fate::Recheck => unseen.recheck.push(touched),
                     Fate::OutOfWindow => unseen.out_of_window.push(touched),
@@ -173,6 +173,7 @@ impl Turn<'_> {
         let touched = |row: &Known| Touched { id: row.id, lock_version: row.lock_version };
         unseen.out_of_window.extend(unseen.missing.iter().filter(|row| is_spared(row)).map(touched));
         unseen.missing.retain(|row| !is_spared(row));
+        unseen.known = unseen.known.saturating_sub(spared.len());
         Ok(())
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Absence is evidence only for rows that the listing could have named: agreed on before it began, with nothing
 //! pending, and inside what the provider still shows; of what was made here and never got there it says nothing, and
-//! such rows do not count among those that could be absent. And it is weak evidence when it is about much at once: a
-//! server that lost its disk, an expired login answered with an empty page and a half-written feed all look like
-//! a person who tidied up. So a large absence must be seen twice, by two complete listings that agree, or be
-//! confirmed by a person; while it waits nothing is swept, and the calendar says so.
+//! such rows do not count among those that could be absent. Nor do the others that it says nothing of, named or not:
+//! the past of a feed, or what waits to be sent, would make the loss of all the rest look small. And it is weak
+//! evidence when it is about much at once: a server that lost its disk, an expired login answered with an empty page
+//! and a half-written feed all look like a person who tidied up. So a large absence must be seen twice, by two
+//! complete listings that agree, or be confirmed by a person; while it waits nothing is swept, and the calendar says
+//! so.
 //!
 //! "Agree" is by a digest of exactly which rows were absent. A second listing that misses other rows starts the
 //! wait anew: two different wrong answers confirm nothing.
@@ -67,7 +69,8 @@ pub(super) enum Verdict {
     Wait(SweepInDoubt),
 }
 
-/// Judges a sweep of `missing` out of `known` live rows; `earlier` is the doubt a listing before this one left.
+/// Judges a sweep of `missing` out of `known` rows that the listing tells of; `earlier` is the doubt a listing
+/// before this one left.
 pub(super) fn judge(
     missing: &[EventId],
     known: usize,

@@ -10,12 +10,13 @@ use calfleet_store::{history, runs};
 
 use super::mishaps::{marked, write};
 use super::on_both_databases;
-use super::server::Habit;
+use super::server::{Fault, Habit};
 use super::world::{Backend, World};
 
 on_both_databases![
     what_never_reached_the_provider_is_not_missing_there,
     what_never_reached_the_provider_does_not_vouch_for_the_rest,
+    what_waits_to_be_delivered_does_not_vouch_for_the_rest,
     a_listing_of_what_waits_to_be_delivered_writes_nothing,
     what_waits_to_be_delivered_is_read_singly_once,
 ];
@@ -115,6 +116,17 @@ async fn written(world: &World) -> (Vec<StoredRow>, usize, usize) {
     }
     let recorded = runs::list(&tx, world.connection, 100).await.unwrap().len();
     (rows.to_vec(), noted, recorded)
+}
+
+async fn what_waits_to_be_delivered_does_not_vouch_for_the_rest(on: Backend) {
+    let world = filled(on, 6).await;
+    edited_and_deleted(&world).await;
+    world.server.state().list_faults.push_back(Fault::Empty);
+
+    world.sync_in_full().await;
+
+    let doubt = world.progress("work").await.sweep.expect("all of which the listing could tell is gone");
+    assert_eq!((doubt.missing, doubt.known), (4, 4));
 }
 
 async fn a_listing_of_what_waits_to_be_delivered_writes_nothing(on: Backend) {

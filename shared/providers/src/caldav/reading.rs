@@ -12,7 +12,7 @@ use super::error::{self, Attempt, MALFORMED};
 use super::exchange::{Exchange, Listed, is_html};
 use super::href::{self, Collection};
 use super::normalise;
-use super::request;
+use super::request::{self, Depth, Wanted};
 use super::wire::{CalendarData, Part, Response};
 use crate::driver::{DriverError, Problem};
 use crate::http::Allowance;
@@ -25,10 +25,21 @@ const TOO_LARGE: &str = "The object is larger than the operator's limit (provide
 const LARGE_OBJECTS: u64 = 4;
 
 /// Whether a smaller batch may be answered where this one was not: "too many" is said in many ways, a server
-/// without multiget ends at single reads, and one object can spoil the answer about its neighbours.
+/// without multiget ends at single reads, and one object can spoil the answer about its neighbours. But where the
+/// calendar itself is not found, each of its objects would be missed for itself.
 fn is_about_batch(error: &DriverError) -> bool {
     let is_spoilt = matches!(&error.problem, Problem::UnreadableAnswer { reason } if reason == MALFORMED);
-    error.class == FailureClass::Permanent || is_spoilt
+    (error.class == FailureClass::Permanent && error.problem != Problem::NotFound) || is_spoilt
+}
+
+/// What is said of objects.
+#[derive(Debug, Default)]
+struct Answers<'a> {
+    told: Vec<RemoteChange>,
+    /// Nothing is at their own addresses.
+    absent: Vec<&'a ProviderId>,
+    /// The answer about their batch says nothing definite of them.
+    left_out: Vec<&'a ProviderId>,
 }
 
 /// Reads objects of one calendar.
@@ -41,32 +52,62 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Each id answered once, in any order.
     pub(super) async fn read(&self, ids: &[ProviderId]) -> Result<Vec<RemoteChange>, DriverError> {
-        let mut changes = Vec::with_capacity(ids.len());
+        let mut answers = Answers::default();
         // A queue instead of recursion: a batch that a server refuses is cut in two.
         let mut batches = vec![ids];
         while let Some(batch) = batches.pop() {
-            if let [id] = batch {
-                changes.push(self.read_one(id).await?);
-                continue;
+            match self.ask(batch, &mut answers).await {
+                // Some servers leave out what is gone, some leave out what they would rather not send: ask.
+                Ok(()) => batches.extend(answers.left_out.drain(..).map(std::slice::from_ref)),
+                Err(error) if batch.len() > 1 && is_about_batch(&error) => batches.extend(halves(batch)),
+                Err(error) => return Err(error),
             }
-            let hrefs = batch.iter().map(ProviderId::as_str);
-            let request = request::multiget(READ.operation, &self.collection.url, hrefs)?;
-            let sent = self.exchange.multistatus(READ, request, self.allowance(), Crossing::Refuse).await?;
-            let answered = changes.len();
-            let taken = match sent {
-                Ok(listed) => self.take(listed, batch, &mut changes).await,
-                Err(refusal) => Err(refusal.error),
-            };
-            let Err(error) = taken else { continue };
-            if !is_about_batch(&error) {
-                return Err(error);
-            }
-            // What the answer gave before it could not be read any further comes again with its half.
-            changes.truncate(answered);
-            let (left, right) = batch.split_at(batch.len() / 2);
-            batches.extend([left, right].into_iter().filter(|half| !half.is_empty()));
         }
-        Ok(changes)
+        self.conclude(answers).await
+    }
+
+    async fn ask<'a>(&self, batch: &'a [ProviderId], answers: &mut Answers<'a>) -> Result<(), DriverError> {
+        if let [id] = batch {
+            match self.get(id).await? {
+                Some(change) => answers.told.push(change),
+                None => answers.absent.push(id),
+            }
+            return Ok(());
+        }
+        let hrefs = batch.iter().map(ProviderId::as_str);
+        let request = request::multiget(READ.operation, &self.collection.url, hrefs)?;
+        let sent = self.exchange.multistatus(READ, request, self.allowance(), Crossing::Refuse).await?;
+        let listed = sent.map_err(|refusal| refusal.error)?;
+        let answered = answers.told.len();
+        let taken = self.take(listed, batch, answers).await;
+        if taken.is_err() {
+            // What the answer gave before it could not be read any further comes again with its half.
+            answers.told.truncate(answered);
+        }
+        taken
+    }
+
+    /// What was said, once that is certain: where a server does not find the calendar, it finds none of its objects
+    /// either, and that is no deletion.
+    async fn conclude(&self, answers: Answers<'_>) -> Result<Vec<RemoteChange>, DriverError> {
+        if !answers.absent.is_empty() {
+            self.confirm().await?;
+        }
+        let absent = answers.absent.into_iter().cloned();
+        let removed = absent.map(|provider_id| RemoteChange::Removed { provider_id });
+        Ok(answers.told.into_iter().chain(removed).collect())
+    }
+
+    /// Whether the calendar is there.
+    async fn confirm(&self) -> Result<(), DriverError> {
+        let url = &self.collection.url;
+        let found = self.exchange.propfind(READ, url, Depth::Zero, Wanted::Members, Crossing::Refuse).await?;
+        let is_missing =
+            |entry: &Response| self.collection.is(&entry.href) && matches!(entry.status, Some(404 | 410));
+        if found.entries.iter().any(is_missing) {
+            return Err(DriverError::new(READ.operation, FailureClass::Permanent, Problem::NotFound));
+        }
+        Ok(())
     }
 
     /// For the answer to a batch: a few of the largest objects.
@@ -77,11 +118,11 @@ impl Reader<'_> {
         Allowance { max_bytes: brief.max_bytes.min(objects), ..brief }
     }
 
-    async fn take(
+    async fn take<'a>(
         &self,
         mut listed: Listed,
-        batch: &[ProviderId],
-        changes: &mut Vec<RemoteChange>,
+        batch: &'a [ProviderId],
+        answers: &mut Answers<'a>,
     ) -> Result<(), DriverError> {
         let mut waiting: HashMap<_, _> = batch.iter().map(|id| (href::canonical(id.as_str()), id)).collect();
         while let Some(part) = listed.next().await? {
@@ -92,15 +133,11 @@ impl Reader<'_> {
             let Some(id) = waiting.get(name.as_ref()).copied() else { continue };
             if let Some(change) = self.change(id, *response) {
                 waiting.remove(name.as_ref());
-                changes.push(change);
+                answers.told.push(change);
             }
         }
-        // Some servers leave out what is gone, some leave out what they would rather not send: ask.
-        let mut unanswered: Vec<_> = waiting.into_values().collect();
-        unanswered.sort();
-        for id in unanswered {
-            changes.push(self.read_one(id).await?);
-        }
+        answers.left_out.extend(waiting.into_values());
+        answers.left_out.sort();
         Ok(())
     }
 
@@ -118,11 +155,17 @@ impl Reader<'_> {
         }
     }
 
-    /// By GET.
+    /// By GET, from a calendar that is there.
     pub(super) async fn read_one(&self, id: &ProviderId) -> Result<RemoteChange, DriverError> {
+        let removed = || RemoteChange::Removed { provider_id: id.clone() };
+        Ok(self.get(id).await?.unwrap_or_else(removed))
+    }
+
+    /// By GET; `None` where there is nothing.
+    async fn get(&self, id: &ProviderId) -> Result<Option<RemoteChange>, DriverError> {
         let Some(url) = self.collection.url_of(id) else {
             let reason = "Its address lies outside its calendar.".to_owned();
-            return Ok(normalise::unreadable(id.clone(), None, reason, None));
+            return Ok(Some(normalise::unreadable(id.clone(), None, reason, None)));
         };
         let limit = self.exchange.session.client().settings().max_object_bytes;
         let allowance = Allowance { max_bytes: limit, setting: "max_object_bytes", ..self.exchange.brief() };
@@ -130,11 +173,12 @@ impl Reader<'_> {
         let sent = self.exchange.session.send(READ.operation, request, allowance, Crossing::Refuse).await?;
         let answer = sent.answer;
         if matches!(answer.status.as_u16(), 404 | 410) {
-            return Ok(RemoteChange::Removed { provider_id: id.clone() });
+            return Ok(None);
         }
         let revision = answer.header(ETAG).map(Revision::from);
-        let unreadable =
-            |reason: &str| Ok(normalise::unreadable(id.clone(), revision.clone(), reason.to_owned(), None));
+        let unreadable = |reason: &str| {
+            Ok(Some(normalise::unreadable(id.clone(), revision.clone(), reason.to_owned(), None)))
+        };
         if !answer.status.is_success() {
             let refused = error::of_status(READ, answer.status, &answer.headers, self.exchange.clock.now());
             self.exchange.session.heed(&refused).await;
@@ -153,10 +197,15 @@ impl Reader<'_> {
         match answer.body.all().await {
             Ok(body) => {
                 let text = ics::decode(&body).into_owned();
-                Ok(normalise::object(id.clone(), revision, text, self.zone))
+                Ok(Some(normalise::object(id.clone(), revision, text, self.zone)))
             }
             Err(DriverError { problem: Problem::TooLarge { .. }, .. }) => unreadable(TOO_LARGE),
             Err(error) => Err(error),
         }
     }
+}
+
+fn halves(batch: &[ProviderId]) -> [&[ProviderId]; 2] {
+    let (left, right) = batch.split_at(batch.len() / 2);
+    [left, right]
 }

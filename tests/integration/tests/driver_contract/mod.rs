@@ -10,6 +10,7 @@ mod mirror;
 mod real_servers;
 mod relay;
 mod sign_in;
+mod trouble;
 mod writes;
 
 use std::future::Future;

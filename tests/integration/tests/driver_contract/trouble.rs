@@ -1,0 +1,112 @@
+//! Servers in trouble while a calendar is listed and read: what is one object's affair, what is a batch's, what is
+//! the calendar's, and what is everybody's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{ProviderId, RemoteChange};
+use calfleet_providers::driver::{CalendarRef, Driver, DriverError, Problem, Since};
+use calfleet_sandbox::{
+    AccountSpec, CalendarSpec, Fault, FaultRule, GeneratorPlan, MissingHref, Profile, Sandbox,
+};
+
+use super::mirror::{Mirror, list};
+use super::{account, connect, registry, sandbox, settings};
+
+/// A calendar of so many objects, and who reads it.
+struct Desk {
+    sandbox: Sandbox,
+    driver: Arc<dyn Driver>,
+    calendar: CalendarRef,
+    ids: Vec<ProviderId>,
+}
+
+impl Desk {
+    async fn with(events: usize, profile: Profile) -> Self {
+        let sandbox = sandbox().await;
+        let work = CalendarSpec::new("work");
+        let spec = AccountSpec::new("ada", "secret")
+            .profile(profile)
+            .calendar(work)
+            .calendar(CalendarSpec::new("z"));
+        let access = sandbox.create_account(spec).unwrap();
+        sandbox.generate("ada", "work", GeneratorPlan { events, seed: 1 }).unwrap();
+        let mut settings = settings(&[sandbox.address().port()]);
+        settings.read_timeout = Duration::from_millis(300);
+        let (_, driver) = connect(&registry(settings), account(&access)).await.unwrap();
+        let calendars = driver.list_calendars().await.unwrap();
+        let is_work = |path: &str| path.trim_end_matches('/').ends_with("/work");
+        let work = calendars.iter().find(|calendar| is_work(calendar.provider_id.as_str())).unwrap();
+        let calendar = Mirror::of(work).calendar;
+        let (_, members) = list(driver.as_ref(), &calendar, &Since::Beginning).await.unwrap();
+        let ids = members.into_iter().map(|member| member.provider_id).collect();
+        Self { sandbox, driver, calendar, ids }
+    }
+
+    /// From now on everything that matches is answered with a bare status.
+    fn answers(&self, code: u16, of: impl FnOnce(FaultRule) -> FaultRule) {
+        let status = Fault::Status { code, retry_after: None };
+        self.sandbox.inject(of(FaultRule::next(status).always()));
+    }
+
+    /// Reads so many of the objects; what came, and with how many requests.
+    async fn read(&self, most: usize) -> (Result<Vec<RemoteChange>, DriverError>, u64) {
+        let before = self.driver.requests_sent();
+        let changes = self.driver.read(&self.calendar, &self.ids[..most]).await;
+        (changes, self.driver.requests_sent() - before)
+    }
+}
+
+fn ids_of(changes: &[RemoteChange], is_meant: impl Fn(&RemoteChange) -> bool) -> BTreeSet<ProviderId> {
+    changes.iter().filter(|change| is_meant(change)).map(|change| change.provider_id().clone()).collect()
+}
+
+fn is_removed(change: &RemoteChange) -> bool {
+    matches!(change, RemoteChange::Removed { .. })
+}
+
+#[tokio::test]
+async fn a_calendar_that_is_not_there_says_nothing_of_its_events() {
+    let desk = Desk::with(30, Profile::standard()).await;
+    desk.answers(404, |rule| rule);
+
+    for most in [30, 1] {
+        let (read, sent) = desk.read(most).await;
+
+        let error = read.expect_err("nothing was found, not even the calendar");
+        assert_eq!((error.class, &error.problem), (FailureClass::Permanent, &Problem::NotFound), "{most}");
+        assert!(sent <= 2, "{sent} requests for {most}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_multiget_is_believed_only_while_its_calendar_is_there() {
+    let desk = Desk::with(6, Profile::standard()).await;
+    desk.answers(405, |rule| rule.body("calendar-multiget"));
+    desk.answers(404, |rule| rule.method("GET"));
+
+    let (read, _) = desk.read(6).await;
+    assert_eq!(ids_of(&read.unwrap(), is_removed).len(), 6, "the calendar is there, its objects are not");
+    desk.answers(404, |rule| rule.method("PROPFIND"));
+    let (read, _) = desk.read(6).await;
+
+    assert_eq!(read.expect_err("nor is the calendar").problem, Problem::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_left_out_of_an_answer_is_believed_only_while_its_calendar_is_there() {
+    let profile = Profile { multiget_missing: MissingHref::Omitted, ..Profile::standard() };
+    let desk = Desk::with(6, profile).await;
+    let name = desk.ids[2].as_str().rsplit('/').next().unwrap();
+    desk.sandbox.delete("ada", "work", name).unwrap();
+
+    let (read, _) = desk.read(6).await;
+    assert_eq!(ids_of(&read.unwrap(), is_removed), BTreeSet::from([desk.ids[2].clone()]));
+    desk.answers(404, |rule| rule.method("GET"));
+    desk.answers(404, |rule| rule.method("PROPFIND"));
+    let (read, _) = desk.read(6).await;
+
+    assert_eq!(read.expect_err("the calendar went away meanwhile").problem, Problem::NotFound);
+}

@@ -97,6 +97,12 @@ impl Collection {
         is_inside.then(|| ProviderId(path.into_owned()))
     }
 
+    /// Whether an href means an object that does not lie in the collection.
+    pub(super) fn is_elsewhere(&self, href: &str) -> bool {
+        let path = path_of(&self.url, href);
+        !path.ends_with('/') && !self.is(href) && !canonical(&path).starts_with(self.path.as_str())
+    }
+
     /// The address of a member.
     pub(super) fn url_of(&self, member: &ProviderId) -> Option<Url> {
         let path = path_of(&self.url, member.as_str());
@@ -163,6 +169,18 @@ mod tests {
         }
         assert!(work.is("/cal/ada%40example.com/work/"));
         assert!(work.is("https://dav.example.com/cal/ada@example.com/work"));
+    }
+
+    #[test]
+    fn what_lies_in_another_collection_is_elsewhere_and_collections_are_nowhere() {
+        let work = collection();
+
+        for href in ["/cal/ada@example.com/home/1.ics", "/dav/cal/ada%40example.com/work/1.ics"] {
+            assert!(work.is_elsewhere(href), "{href}");
+        }
+        for href in ["1.ics", "/cal/ada@example.com/work", "/cal/ada@example.com/work/1.ics", "/cal/", ""] {
+            assert!(!work.is_elsewhere(href), "{href}");
+        }
     }
 
     #[test]

@@ -197,6 +197,10 @@ struct Intake<'a> {
     listing: Listing,
     batch: Vec<Member>,
     removals: Vec<ProviderId>,
+    /// Whether anything was named that lies in the collection.
+    has_members: bool,
+    /// Whether anything was named that lies elsewhere.
+    has_strays: bool,
     /// Hashes of canonical paths that were handed on: a listing may name a member twice.
     seen: HashSet<u64>,
     hasher: RandomState,
@@ -209,6 +213,8 @@ impl<'a> Intake<'a> {
             listing,
             batch: Vec::new(),
             removals: Vec::new(),
+            has_members: false,
+            has_strays: false,
             seen: HashSet::new(),
             hasher: RandomState::new(),
         }
@@ -230,11 +236,29 @@ impl<'a> Intake<'a> {
             }
         }
         self.hand_on().await?;
+        self.check_place()?;
         Ok(ended)
     }
 
+    /// A server that has moved answers from its new place, and a proxy may hand on the names that are used behind it.
+    /// Taken for itself, such a listing is complete and empty.
+    fn check_place(&self) -> Result<(), DriverError> {
+        if self.has_members || !self.has_strays {
+            return Ok(());
+        }
+        let reason = "all that it lists lies at another address than this calendar".to_owned();
+        let problem = Problem::UnreadableAnswer { reason };
+        Err(DriverError::new(LIST.operation, FailureClass::Transient, problem))
+    }
+
     fn member(&mut self, response: Response) {
-        let Some(id) = self.lister.collection.member(&response.href) else { return };
+        let collection = self.lister.collection;
+        let Some(id) = collection.member(&response.href) else {
+            let is_collection = response.props.resource_type.is_some_and(|kind| kind.is_collection);
+            self.has_strays |= !is_collection && collection.is_elsewhere(&response.href);
+            return;
+        };
+        self.has_members = true;
         if matches!(response.status, Some(404 | 410)) {
             // In a full listing a tombstone says no more than absence does.
             if self.listing == Listing::Delta {

@@ -104,7 +104,8 @@ impl Reader<'_> {
         let found = self.exchange.propfind(READ, url, Depth::Zero, Wanted::Members, Crossing::Refuse).await?;
         let is_missing =
             |entry: &Response| self.collection.is(&entry.href) && matches!(entry.status, Some(404 | 410));
-        if found.entries.iter().any(is_missing) {
+        let is_here = self.collection.is(found.url.path());
+        if !is_here || found.entries.iter().any(is_missing) {
             return Err(DriverError::new(READ.operation, FailureClass::Permanent, Problem::NotFound));
         }
         Ok(())
@@ -124,6 +125,8 @@ impl Reader<'_> {
         batch: &'a [ProviderId],
         answers: &mut Answers<'a>,
     ) -> Result<(), DriverError> {
+        // Where another place answers, it knows nothing under these names.
+        let is_here = self.collection.is(listed.url.path());
         let mut waiting: HashMap<_, _> = batch.iter().map(|id| (href::canonical(id.as_str()), id)).collect();
         while let Some(part) = listed.next().await? {
             let Part::Response(response) = part else { continue };
@@ -131,7 +134,8 @@ impl Reader<'_> {
             let name = href::canonical(answered.as_str());
             // Unasked and repeated entries are ignored.
             let Some(id) = waiting.get(name.as_ref()).copied() else { continue };
-            if let Some(change) = self.change(id, *response) {
+            let change = self.change(id, *response);
+            if let Some(change) = change.filter(|change| is_here || !is_removed(change)) {
                 waiting.remove(name.as_ref());
                 answers.told.push(change);
             }
@@ -203,6 +207,10 @@ impl Reader<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_removed(change: &RemoteChange) -> bool {
+    matches!(change, RemoteChange::Removed { .. })
 }
 
 fn halves(batch: &[ProviderId]) -> [&[ProviderId]; 2] {

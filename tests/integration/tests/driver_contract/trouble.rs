@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::model::{ProviderId, RemoteChange};
-use calfleet_providers::driver::{CalendarRef, Driver, DriverError, Problem, Since};
+use calfleet_providers::driver::{CalendarRef, Driver, DriverError, Next, Problem, Since};
 use calfleet_sandbox::{
     AccountSpec, CalendarSpec, Fault, FaultRule, GeneratorPlan, MissingHref, Profile, Sandbox,
 };
@@ -109,4 +109,46 @@ async fn what_is_left_out_of_an_answer_is_believed_only_while_its_calendar_is_th
     let (read, _) = desk.read(6).await;
 
     assert_eq!(read.expect_err("the calendar went away meanwhile").problem, Problem::NotFound);
+}
+
+#[tokio::test]
+async fn a_listing_of_another_place_is_not_one_of_an_empty_calendar() {
+    for profile in [Profile::standard(), Profile::ctag_only(), Profile::etag_only()] {
+        let desk = Desk::with(6, profile).await;
+        let empty = desk.calendar.provider_id.as_str().replace("/work", "/z");
+        let calendar = CalendarRef { provider_id: ProviderId(empty.clone()), ..desk.calendar.clone() };
+        let listed = list(desk.driver.as_ref(), &calendar, &Since::Beginning).await;
+        assert_eq!(listed.unwrap().1.len(), 0, "an empty calendar is one");
+        let location = desk.calendar.provider_id.0.clone();
+        let moved = Fault::Redirect { code: 308, location };
+        desk.sandbox
+            .inject(FaultRule::next(moved).path(&format!("{}*", empty.trim_end_matches('/'))).always());
+
+        let listed = list(desk.driver.as_ref(), &calendar, &Since::Beginning).await;
+
+        let error = listed.map(|(page, _)| page).expect_err("nothing that was listed lies in the calendar");
+        assert!(matches!(error.problem, Problem::UnreadableAnswer { .. }), "{error:?}");
+        assert_eq!(error.class, FailureClass::Transient);
+    }
+}
+
+#[tokio::test]
+async fn changes_of_another_place_do_not_move_the_cursor() {
+    let desk = Desk::with(6, Profile::standard()).await;
+    let (page, _) = list(desk.driver.as_ref(), &desk.calendar, &Since::Beginning).await.unwrap();
+    let Next::Token(token) = page.next else { panic!("{:?}", page.next) };
+    let old = desk.calendar.provider_id.as_str().replace("/work", "/z");
+    let calendar = CalendarRef { provider_id: ProviderId(old.clone()), ..desk.calendar.clone() };
+    let moved = Fault::Redirect { code: 301, location: desk.calendar.provider_id.0.clone() };
+    desk.sandbox.inject(FaultRule::next(moved).path(&format!("{}*", old.trim_end_matches('/'))).always());
+    let since = Since::Token(token);
+    let unchanged = list(desk.driver.as_ref(), &calendar, &since).await;
+    assert!(unchanged.is_ok(), "what has not changed lies nowhere: {unchanged:?}");
+    let name = desk.ids[2].as_str().rsplit('/').next().unwrap();
+    desk.sandbox.delete("ada", "work", name).unwrap();
+
+    let listed = list(desk.driver.as_ref(), &calendar, &since).await;
+
+    let error = listed.map(|(page, _)| page).expect_err("the deletion is not of this calendar");
+    assert!(matches!(error.problem, Problem::UnreadableAnswer { .. }), "{error:?}");
 }

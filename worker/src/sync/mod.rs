@@ -42,6 +42,10 @@ use calfleet_store::{Store, StoreError};
 pub use counts::Counts;
 pub use run::{Failure, Report, connection};
 
+/// After how long what its provider failed to give out is asked for again: at first, and from then on. By then a server
+/// that was restarted is well again; an object that it cannot give out costs a request every now and then.
+const WITHHELD_FOR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
+
 /// The numbers of a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncSettings {

@@ -35,6 +35,7 @@ use calfleet_store::history::{Cause, HistoryWrite};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::WITHHELD_FOR;
 use super::counts::Counts;
 use super::series::{Folded, fold};
 
@@ -96,6 +97,7 @@ pub(super) fn plan(changes: &[RemoteChange], held: Held, circumstances: &Circums
             RemoteChange::Unreadable { provider_id, revision, reason, raw } => {
                 planner.unreadable(provider_id, revision.as_ref(), reason, raw.as_deref());
             }
+            RemoteChange::Withheld { provider_id, reason } => planner.withheld(provider_id, reason),
         }
     }
     planner.finish()
@@ -293,6 +295,29 @@ impl Planner<'_> {
         if row.as_ref().is_some_and(|row| is_same_problem(row, revision, reason)) {
             return;
         }
+        self.note_problem(provider_id, row, revision, (reason, raw));
+    }
+
+    /// Keeps what is known under the revision that it has, and has it read again.
+    fn withheld(&mut self, provider_id: &ProviderId, reason: &str) {
+        self.planned.counts.unreadable += 1;
+        let row = self.held.rows.remove(provider_id);
+        let revision = row.as_ref().and_then(|row| row.event.revision.clone());
+        let (id, wait) = match row {
+            Some(row) if row.problem.as_deref() == Some(reason) => (row.event.id, WITHHELD_FOR.1),
+            row => (self.note_problem(provider_id, row, revision.as_ref(), (reason, None)), WITHHELD_FOR.0),
+        };
+        self.planned.writes.read_again.push(ReadAgain { id, at: self.circumstances.now.plus(wait) });
+    }
+
+    /// Writes down why a row, perhaps a new one, cannot be brought up to date.
+    fn note_problem(
+        &mut self,
+        provider_id: &ProviderId,
+        row: Option<StoredRow>,
+        revision: Option<&Revision>,
+        (reason, raw): (&str, Option<&str>),
+    ) -> EventId {
         let stored = row.as_ref().map(|row| &row.event);
         let event = stored.and_then(|stored| stored.event.clone());
         let reach = event.as_ref().map(span);
@@ -317,10 +342,12 @@ impl Planner<'_> {
             instances: row.as_ref().map(|row| row.instances.clone()).unwrap_or_default(),
             event,
         };
+        let id = write.id;
         match row {
             Some(_) => self.planned.writes.updates.push(write),
             None => self.planned.writes.inserts.push(write),
         }
+        id
     }
 
     fn recheck(&mut self, row: &StoredRow) {

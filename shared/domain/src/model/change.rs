@@ -64,6 +64,14 @@ pub enum RemoteChange {
         /// The payload verbatim, where it came at all.
         raw: Option<String>,
     },
+    /// It exists, but the provider fails to give it out for now: what is known of it stays, and it is asked for again
+    /// soon. Never a deletion.
+    Withheld {
+        /// Which object.
+        provider_id: ProviderId,
+        /// What is said of that to people.
+        reason: String,
+    },
 }
 
 impl RemoteChange {
@@ -75,7 +83,8 @@ impl RemoteChange {
             Self::Occurrence { provider_id, .. }
             | Self::Removed { provider_id }
             | Self::Unlisted { provider_id }
-            | Self::Unreadable { provider_id, .. } => provider_id,
+            | Self::Unreadable { provider_id, .. }
+            | Self::Withheld { provider_id, .. } => provider_id,
         }
     }
 }

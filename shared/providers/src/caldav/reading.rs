@@ -24,12 +24,35 @@ const TOO_LARGE: &str = "The object is larger than the operator's limit (provide
 /// How many objects of the largest size the answer to a batch may hold; one that is larger is asked for in halves.
 const LARGE_OBJECTS: u64 = 4;
 
-/// Whether a smaller batch may be answered where this one was not: "too many" is said in many ways, a server
-/// without multiget ends at single reads, and one object can spoil the answer about its neighbours. But where the
-/// calendar itself is not found, each of its objects would be missed for itself.
-fn is_about_batch(error: &DriverError) -> bool {
-    let is_spoilt = matches!(&error.problem, Problem::UnreadableAnswer { reason } if reason == MALFORMED);
-    (error.class == FailureClass::Permanent && error.problem != Problem::NotFound) || is_spoilt
+/// Requests in a row that may fail before it is no longer the trouble of what they ask for: enough to get from the
+/// largest batch down to one object, and to a few more such objects beside it.
+const MOST_FAILURES: usize = 16;
+
+/// What is said of an object that the server fails at.
+const WITHHELD: &str = "The server fails to give it out; it is asked again by itself.";
+
+/// Whose affair a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Of this batch: a smaller one may be answered. "Too many" is said in many ways, a server without multiget ends
+    /// at single reads, and one object can spoil the answer about its neighbours.
+    Batch,
+    /// Of an object, or of the server.
+    Server,
+    /// Of everybody. Where the calendar itself is not found, each of its objects would be missed for itself.
+    Everybody,
+}
+
+impl Trouble {
+    fn of(error: &DriverError) -> Self {
+        match &error.problem {
+            Problem::UnreadableAnswer { reason } if reason == MALFORMED => Self::Batch,
+            Problem::NotFound => Self::Everybody,
+            _ if error.class == FailureClass::Permanent => Self::Batch,
+            Problem::ServerError { .. } => Self::Server,
+            _ => Self::Everybody,
+        }
+    }
 }
 
 /// What is said of objects.
@@ -40,6 +63,12 @@ struct Answers<'a> {
     absent: Vec<&'a ProviderId>,
     /// The answer about their batch says nothing definite of them.
     left_out: Vec<&'a ProviderId>,
+    /// The server fails at them.
+    withheld: Vec<&'a ProviderId>,
+    /// Whether any request was answered.
+    has_any: bool,
+    /// Requests that failed since one was answered.
+    failures: usize,
 }
 
 /// Reads objects of one calendar.
@@ -57,13 +86,41 @@ impl Reader<'_> {
         let mut batches = vec![ids];
         while let Some(batch) = batches.pop() {
             match self.ask(batch, &mut answers).await {
-                // Some servers leave out what is gone, some leave out what they would rather not send: ask.
-                Ok(()) => batches.extend(answers.left_out.drain(..).map(std::slice::from_ref)),
-                Err(error) if batch.len() > 1 && is_about_batch(&error) => batches.extend(halves(batch)),
-                Err(error) => return Err(error),
+                Ok(()) => {
+                    answers.has_any = true;
+                    answers.failures = 0;
+                    // Some servers leave out what is gone, some leave out what they would rather not send: ask.
+                    batches.extend(answers.left_out.drain(..).map(std::slice::from_ref));
+                }
+                Err(error) => {
+                    self.bear(error, batch, &mut answers).await?;
+                    match batch {
+                        [id] => answers.withheld.push(id),
+                        _ => batches.extend(halves(batch)),
+                    }
+                }
             }
         }
         self.conclude(answers).await
+    }
+
+    /// Whether it makes sense to go on after `error`: nobody asks a server that is down for each of its objects.
+    async fn bear(
+        &self,
+        error: DriverError,
+        batch: &[ProviderId],
+        answers: &mut Answers<'_>,
+    ) -> Result<(), DriverError> {
+        match Trouble::of(&error) {
+            Trouble::Batch if batch.len() > 1 => return Ok(()),
+            Trouble::Server if answers.failures < MOST_FAILURES => {}
+            Trouble::Batch | Trouble::Server | Trouble::Everybody => return Err(error),
+        }
+        answers.failures += 1;
+        if answers.failures == 1 && !answers.has_any {
+            self.confirm().await?;
+        }
+        Ok(())
     }
 
     async fn ask<'a>(&self, batch: &'a [ProviderId], answers: &mut Answers<'a>) -> Result<(), DriverError> {
@@ -95,7 +152,10 @@ impl Reader<'_> {
         }
         let absent = answers.absent.into_iter().cloned();
         let removed = absent.map(|provider_id| RemoteChange::Removed { provider_id });
-        Ok(answers.told.into_iter().chain(removed).collect())
+        let withheld = answers.withheld.into_iter().cloned();
+        let withheld =
+            withheld.map(|provider_id| RemoteChange::Withheld { provider_id, reason: WITHHELD.to_owned() });
+        Ok(answers.told.into_iter().chain(removed).chain(withheld).collect())
     }
 
     /// Whether the calendar is there.

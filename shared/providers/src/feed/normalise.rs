@@ -68,7 +68,8 @@ pub(super) fn content_of(changes: &[RemoteChange], time_zone: Option<&str>) -> S
             RemoteChange::Instance(instance) => instance.revision.as_ref(),
             RemoteChange::Occurrence { .. }
             | RemoteChange::Removed { .. }
-            | RemoteChange::Unlisted { .. } => None,
+            | RemoteChange::Unlisted { .. }
+            | RemoteChange::Withheld { .. } => None,
         };
         parts.insert(change.provider_id().as_str(), revision.map_or("", Revision::as_str));
     }

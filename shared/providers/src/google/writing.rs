@@ -217,9 +217,10 @@ fn written(change: RemoteChange) -> Result<Written, DriverError> {
             FailureClass::Transient,
             Problem::UnreadableAnswer { reason },
         )),
-        RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Unlisted { .. } => {
-            Err(exchange::nameless(WRITE))
-        }
+        RemoteChange::Instance(_)
+        | RemoteChange::Occurrence { .. }
+        | RemoteChange::Unlisted { .. }
+        | RemoteChange::Withheld { .. } => Err(exchange::nameless(WRITE)),
     }
 }
 

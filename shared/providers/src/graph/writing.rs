@@ -389,9 +389,10 @@ fn written(change: RemoteChange) -> Result<Written, DriverError> {
         RemoteChange::Upsert(event) => Ok(Written::Held(event)),
         RemoteChange::Removed { .. } => Ok(Written::Gone),
         RemoteChange::Unreadable { reason, .. } => Err(exchange::unreadable(WRITE, &reason)),
-        RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Unlisted { .. } => {
-            Err(nameless())
-        }
+        RemoteChange::Instance(_)
+        | RemoteChange::Occurrence { .. }
+        | RemoteChange::Unlisted { .. }
+        | RemoteChange::Withheld { .. } => Err(nameless()),
     }
 }
 

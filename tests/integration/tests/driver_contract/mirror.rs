@@ -93,7 +93,8 @@ impl Mirror {
             RemoteChange::Removed { provider_id } => {
                 self.objects.remove(provider_id.as_str());
             }
-            RemoteChange::Unreadable { provider_id, reason, .. } => {
+            RemoteChange::Unreadable { provider_id, reason, .. }
+            | RemoteChange::Withheld { provider_id, reason } => {
                 self.unreadable.insert(provider_id.0, reason);
             }
             RemoteChange::Instance(_) | RemoteChange::Occurrence { .. } | RemoteChange::Unlisted { .. } => {}

@@ -67,6 +67,10 @@ fn is_removed(change: &RemoteChange) -> bool {
     matches!(change, RemoteChange::Removed { .. })
 }
 
+fn is_shown(change: &RemoteChange) -> bool {
+    matches!(change, RemoteChange::Upsert(_))
+}
+
 #[tokio::test]
 async fn a_calendar_that_is_not_there_says_nothing_of_its_events() {
     let desk = Desk::with(30, Profile::standard()).await;
@@ -151,4 +155,44 @@ async fn changes_of_another_place_do_not_move_the_cursor() {
 
     let error = listed.map(|(page, _)| page).expect_err("the deletion is not of this calendar");
     assert!(matches!(error.problem, Problem::UnreadableAnswer { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_object_that_the_server_fails_at_is_in_nobodys_way() {
+    for profile in [Profile::standard(), Profile::davical()] {
+        let desk = Desk::with(32, profile).await;
+        let bad = desk.ids[20].clone();
+        desk.answers(500, |rule| rule.body(bad.as_str()));
+        desk.answers(500, |rule| rule.method("GET").path(bad.as_str()));
+
+        for most in [32, 21] {
+            let (read, sent) = desk.read(most).await;
+            let changes = read.unwrap();
+            assert_eq!(changes.len(), most, "each is answered once");
+            assert_eq!(ids_of(&changes, |change| !is_shown(change)), BTreeSet::from([bad.clone()]));
+            assert!(!changes.iter().any(is_removed));
+            assert!(sent <= 14, "{sent} requests");
+        }
+        let alone = desk.driver.read(&desk.calendar, std::slice::from_ref(&bad)).await.unwrap();
+        assert!(!is_shown(&alone[0]) && !is_removed(&alone[0]), "{alone:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_asked_a_few_times_only() {
+    let desk = Desk::with(200, Profile::standard()).await;
+    desk.answers(500, |rule| rule.method("REPORT"));
+    desk.answers(500, |rule| rule.method("GET"));
+    let (half, some) = desk.read(200).await;
+    desk.answers(500, |rule| rule.method("PROPFIND"));
+    let (down, few) = desk.read(200).await;
+    let (one, two) = desk.read(1).await;
+
+    for read in [half, down, one] {
+        let error = read.expect_err("nothing was answered");
+        assert_eq!(error.problem, Problem::ServerError { status: 500 });
+        assert_eq!(error.class, FailureClass::Transient);
+    }
+    assert!(some <= 20, "{some} requests");
+    assert_eq!((few, two), (2, 2));
 }

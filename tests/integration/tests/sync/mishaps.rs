@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use calfleet_domain::clock::Timestamp;
 use calfleet_domain::failure::FailureClass;
+use calfleet_domain::model::{ProviderId, RemoteChange};
 use calfleet_domain::recurrence::zone::DATA_VERSION;
 use calfleet_providers::driver::Problem;
 use calfleet_service::overview;
@@ -29,6 +30,7 @@ on_both_databases![
     a_confirmation_in_the_middle_of_a_run_is_not_lost,
     a_confirmation_does_not_cover_another_doubt,
     what_could_not_be_read_is_read_again_with_the_daily_comparison,
+    what_a_server_fails_to_give_out_is_kept_and_asked_for_again_soon,
     a_run_that_dies_after_reading_singly_leaves_its_calendar_due,
     a_page_from_before_a_deletion_does_not_bring_its_event_back,
     a_dead_cursor_is_told_until_the_last_page_is_applied_and_each_deletion_once,
@@ -124,6 +126,41 @@ async fn what_could_not_be_read_is_read_again_with_the_daily_comparison(on: Back
 
     world.assert_equal_to_server().await;
     assert_eq!(world.server.state().read_ids, reads + 1);
+}
+
+async fn what_a_server_fails_to_give_out_is_kept_and_asked_for_again_soon(on: Backend) {
+    let world = filled(on, 3).await;
+    let before = world.event("work", "0001.ics").await;
+    world.server.put("work", "0001.ics", "work-1", "Moved");
+    world.server.put("work", "new.ics", "work-new", "Lunch");
+    for name in ["0001.ics", "new.ics"] {
+        let (provider_id, reason) = (ProviderId::from(name), "Its server fails at it.".to_owned());
+        let withheld = RemoteChange::Withheld { provider_id, reason };
+        world.server.state().scripted_reads.insert(name.to_owned(), withheld);
+    }
+
+    let mut waits = Vec::new();
+    let mut finish = world.sync().await;
+    for _ in 0..3 {
+        let row = world.event("work", "0001.ics").await;
+        assert_eq!((row.state, &row.event.event), (EventState::Live, &before.event.event), "it is kept");
+        assert_eq!(row.event.revision, before.event.revision, "a write would be made against what is held");
+        assert!(row.problem.is_some());
+        assert_eq!(world.progress("work").await.problem, None, "its calendar goes on");
+        let read_at = world.event("work", "new.ics").await.recheck_at.expect("it is read again");
+        let wait = read_at.since(world.now()).as_secs();
+        waits.push(wait.div_ceil(60));
+        assert!(finish.next <= read_at, "in time for it");
+        world.advance(i64::try_from(wait).unwrap() + 1);
+        finish = world.sync().await;
+    }
+    assert_eq!(waits, [1, 15, 15], "minutes");
+    world.server.state().scripted_reads.clear();
+    world.advance(15 * 60 + 1);
+    world.sync().await;
+
+    world.assert_equal_to_server().await;
+    assert_eq!(marked(&world).await, Vec::<String>::new());
 }
 
 async fn a_run_that_dies_after_reading_singly_leaves_its_calendar_due(on: Backend) {

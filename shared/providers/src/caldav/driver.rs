@@ -12,12 +12,11 @@ use url::Url;
 
 use super::cursor::Start;
 use super::discover::Discovery;
-use super::error::Attempt;
 use super::exchange::Exchange;
 use super::href::Collection;
 use super::listing::Lister;
 use super::probe::{self, READ_BATCH};
-use super::reading::Reader;
+use super::reading::{Pace, Reader};
 use super::services::Services;
 use super::writing::Writer;
 use crate::driver::{
@@ -26,8 +25,6 @@ use crate::driver::{
 };
 use crate::marker::Marks;
 use crate::surroundings::Surroundings;
-
-const READ: Attempt = Attempt { operation: "read events", action: "read this calendar" };
 
 /// One account at a CalDAV server.
 #[derive(Debug)]
@@ -39,6 +36,7 @@ pub struct CaldavDriver {
     has_credentials: bool,
     username: Option<String>,
     marks: Marks,
+    pace: Pace,
 }
 
 impl CaldavDriver {
@@ -53,6 +51,7 @@ impl CaldavDriver {
             has_credentials: account.authentication != Authentication::None,
             username: account.username,
             marks: account.marks,
+            pace: Pace::unbounded(),
         }
     }
 
@@ -155,19 +154,13 @@ impl Driver for CaldavDriver {
     ) -> Result<Vec<RemoteChange>, DriverError> {
         let collection = self.collection("read events", calendar)?;
         let zone = calendar.time_zone.as_deref().and_then(zone::iana);
-        let changes = Reader { exchange: &self.exchange, collection: &collection, zone }.read(ids).await?;
-        // Where nothing at all is found, it may be the calendar that is not.
-        let is_absent = |change: &RemoteChange| matches!(change, RemoteChange::Removed { .. });
-        if !changes.is_empty() && changes.iter().all(is_absent) {
-            self.exchange.confirm(READ, &collection.url).await?;
-        }
-        Ok(changes)
+        Reader { exchange: &self.exchange, collection: &collection, zone, pace: &self.pace }.read(ids).await
     }
 
     async fn write(&self, calendar: &CalendarRef, write: &Write<'_>) -> Result<Written, DriverError> {
         let collection = self.collection("write an event", calendar)?;
         let zone = calendar.time_zone.as_deref().and_then(zone::iana);
-        let reader = Reader { exchange: &self.exchange, collection: &collection, zone };
+        let reader = Reader { exchange: &self.exchange, collection: &collection, zone, pace: &self.pace };
         Writer { reader, calendar: calendar.provider_id.as_str(), marks: &self.marks }.write(write).await
     }
 }

@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use url::Url;
 
 use super::error::{self, Attempt, Refusal};
+use super::href::Collection;
 use super::multistatus::{self, Multistatus, XmlError};
 use super::request::{self, Depth, Wanted};
 use super::wire::{Part, Response};
@@ -145,10 +146,12 @@ impl Exchange {
     /// # Errors
     /// [`FailureClass::Transient`] with [`Problem::NotFound`] when it is not found either, any other class when that
     /// cannot be found out.
-    pub(super) async fn confirm(&self, attempt: Attempt, collection: &Url) -> Result<(), DriverError> {
+    pub(super) async fn confirm(&self, attempt: Attempt, collection: &Collection) -> Result<(), DriverError> {
         let missing = || DriverError::new(attempt.operation, FailureClass::Transient, Problem::NotFound);
-        match self.propfind(attempt, collection, Depth::Zero, Wanted::Identity, Crossing::Refuse).await {
-            Ok(found) if found.entries.iter().any(|entry| entry.status.is_none_or(|it| it < 300)) => Ok(()),
+        let is_found = |entry: &Response| entry.status.is_none_or(|status| status < 300);
+        match self.propfind(attempt, &collection.url, Depth::Zero, Wanted::Identity, Crossing::Refuse).await {
+            // another place, to which this one leads by now, is not the collection
+            Ok(found) if collection.is(found.url.path()) && found.entries.iter().any(is_found) => Ok(()),
             Ok(_) => Err(missing()),
             Err(error) if error.problem == Problem::NotFound => Err(missing().caused_by(error)),
             Err(error) => Err(error),

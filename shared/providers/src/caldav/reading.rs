@@ -1,6 +1,7 @@
 //! Fetches objects: by `calendar-multiget`, and singly where a server leaves something out.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use calfleet_domain::failure::FailureClass;
 use calfleet_domain::ics;
@@ -12,7 +13,7 @@ use super::error::{self, Attempt, MALFORMED};
 use super::exchange::{Exchange, Listed, is_html};
 use super::href::{self, Collection};
 use super::normalise;
-use super::request::{self, Depth, Wanted};
+use super::request;
 use super::wire::{CalendarData, Part, Response};
 use crate::driver::{DriverError, Problem};
 use crate::http::Allowance;
@@ -39,6 +40,8 @@ enum Trouble {
     Batch,
     /// Of an object, or of the server.
     Server,
+    /// Of this batch, which was too much for the time there is, or of the server.
+    Haste,
     /// Of everybody. Where the calendar itself is not found, each of its objects would be missed for itself.
     Everybody,
 }
@@ -50,6 +53,7 @@ impl Trouble {
             Problem::NotFound => Self::Everybody,
             _ if error.class == FailureClass::Permanent => Self::Batch,
             Problem::ServerError { .. } => Self::Server,
+            Problem::Timeout { .. } | Problem::Truncated => Self::Haste,
             _ => Self::Everybody,
         }
     }
@@ -71,11 +75,32 @@ struct Answers<'a> {
     failures: usize,
 }
 
+/// How many objects are asked for at once. A gateway that fetches each of them from somewhere else needs its time for
+/// each; one that was given too many is given fewer from then on, for as long as the account is open.
+#[derive(Debug)]
+pub(super) struct Pace(AtomicUsize);
+
+impl Pace {
+    /// As many as there are.
+    pub(super) fn unbounded() -> Self {
+        Self(AtomicUsize::new(usize::MAX))
+    }
+
+    fn most(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn slow_down(&self, from: usize) {
+        self.0.fetch_min(from.div_ceil(2), Ordering::Relaxed);
+    }
+}
+
 /// Reads objects of one calendar.
 pub(super) struct Reader<'a> {
     pub(super) exchange: &'a Exchange,
     pub(super) collection: &'a Collection,
     pub(super) zone: Option<Tz>,
+    pub(super) pace: &'a Pace,
 }
 
 impl Reader<'_> {
@@ -85,6 +110,10 @@ impl Reader<'_> {
         // A queue instead of recursion: a batch that a server refuses is cut in two.
         let mut batches = vec![ids];
         while let Some(batch) = batches.pop() {
+            if batch.len() > self.pace.most() {
+                batches.extend(halves(batch));
+                continue;
+            }
             match self.ask(batch, &mut answers).await {
                 Ok(()) => {
                     answers.has_any = true;
@@ -114,11 +143,14 @@ impl Reader<'_> {
         match Trouble::of(&error) {
             Trouble::Batch if batch.len() > 1 => return Ok(()),
             Trouble::Server if answers.failures < MOST_FAILURES => {}
-            Trouble::Batch | Trouble::Server | Trouble::Everybody => return Err(error),
+            Trouble::Haste if batch.len() > 1 && answers.failures < MOST_FAILURES => {
+                self.pace.slow_down(batch.len());
+            }
+            Trouble::Batch | Trouble::Server | Trouble::Haste | Trouble::Everybody => return Err(error),
         }
         answers.failures += 1;
         if answers.failures == 1 && !answers.has_any {
-            self.confirm().await?;
+            self.exchange.confirm(READ, self.collection).await?;
         }
         Ok(())
     }
@@ -148,7 +180,7 @@ impl Reader<'_> {
     /// either, and that is no deletion.
     async fn conclude(&self, answers: Answers<'_>) -> Result<Vec<RemoteChange>, DriverError> {
         if !answers.absent.is_empty() {
-            self.confirm().await?;
+            self.exchange.confirm(READ, self.collection).await?;
         }
         let absent = answers.absent.into_iter().cloned();
         let removed = absent.map(|provider_id| RemoteChange::Removed { provider_id });
@@ -156,19 +188,6 @@ impl Reader<'_> {
         let withheld =
             withheld.map(|provider_id| RemoteChange::Withheld { provider_id, reason: WITHHELD.to_owned() });
         Ok(answers.told.into_iter().chain(removed).chain(withheld).collect())
-    }
-
-    /// Whether the calendar is there.
-    async fn confirm(&self) -> Result<(), DriverError> {
-        let url = &self.collection.url;
-        let found = self.exchange.propfind(READ, url, Depth::Zero, Wanted::Members, Crossing::Refuse).await?;
-        let is_missing =
-            |entry: &Response| self.collection.is(&entry.href) && matches!(entry.status, Some(404 | 410));
-        let is_here = self.collection.is(found.url.path());
-        if !is_here || found.entries.iter().any(is_missing) {
-            return Err(DriverError::new(READ.operation, FailureClass::Permanent, Problem::NotFound));
-        }
-        Ok(())
     }
 
     /// For the answer to a batch: a few of the largest objects.

@@ -137,7 +137,7 @@ impl Writer<'_> {
     }
 
     async fn confirm_calendar(&self) -> Result<(), DriverError> {
-        self.reader.exchange.confirm(WRITE, &self.reader.collection.url).await
+        self.reader.exchange.confirm(WRITE, self.reader.collection).await
     }
 
     async fn send(

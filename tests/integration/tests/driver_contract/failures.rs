@@ -87,7 +87,8 @@ async fn only_a_listing_may_think_for_long_before_it_begins() {
     sandbox.inject(FaultRule::next(Fault::Latency(1_500)).body("sync-collection"));
     mirror.sync(driver.as_ref()).await.unwrap();
     sandbox.generate("ada", "work", GeneratorPlan { events: 3, seed: 2 }).unwrap();
-    sandbox.inject(FaultRule::next(Fault::Latency(1_500)).body("calendar-multiget"));
+    sandbox.inject(FaultRule::next(Fault::Latency(1_500)).body("calendar-multiget").always());
+    sandbox.inject(FaultRule::next(Fault::Latency(1_500)).method("GET").always());
     let Err(error) = mirror.sync(driver.as_ref()).await else { panic!("a read was waited for") };
 
     assert!(matches!(error.problem, Problem::Timeout { .. }), "{error:?}");

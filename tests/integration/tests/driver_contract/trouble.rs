@@ -196,3 +196,29 @@ async fn a_server_that_is_down_is_asked_a_few_times_only() {
     assert!(some <= 20, "{some} requests");
     assert_eq!((few, two), (2, 2));
 }
+
+#[tokio::test]
+async fn a_batch_that_takes_too_long_is_asked_for_in_parts_that_do_not() {
+    let desk = Desk::with(32, Profile::standard()).await;
+    let slow = FaultRule::next(Fault::Latency(900)).body("calendar-multiget").times(2);
+    desk.sandbox.inject(slow);
+
+    let (read, sent) = desk.read(32).await;
+    assert_eq!(ids_of(&read.unwrap(), is_shown).len(), 32);
+    assert_eq!(sent, 2 + 1 + 4, "two too large, a look at the calendar, and four of eight");
+    let (read, sent) = desk.read(32).await;
+
+    assert_eq!(ids_of(&read.unwrap(), is_shown).len(), 32);
+    assert_eq!(sent, 4, "the size that worked is kept");
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_breaks_off_is_asked_for_in_parts() {
+    let desk = Desk::with(32, Profile::standard()).await;
+    desk.sandbox.inject(FaultRule::next(Fault::CutBody(9_000)).body("calendar-multiget"));
+
+    let (read, _) = desk.read(32).await;
+
+    let changes = read.unwrap();
+    assert_eq!((changes.len(), ids_of(&changes, is_shown).len()), (32, 32));
+}

@@ -30,7 +30,7 @@ pub(super) async fn list(
         None => None,
     };
     let store = &app.service.store;
-    let (from, until) = parameters.between()?;
+    let [from, until] = parameters.between()?;
     let query = RangeQuery {
         calendars: parameters.calendars(store, reader.organization_id).await?,
         from: from.map(Timestamp::from_utc),

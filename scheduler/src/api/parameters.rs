@@ -101,14 +101,14 @@ impl Parameters {
     }
 
     /// The instants from and to, of which each may be left out.
-    pub(super) fn between(&self) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), Problem> {
+    pub(super) fn between(&self) -> Result<[Option<DateTime<Utc>>; 2], Problem> {
         let from = self.from.as_deref().map(|text| instant("from", text)).transpose()?;
         let to = self.to.as_deref().map(|text| instant("to", text)).transpose()?;
         match (from, to) {
             (Some(from), Some(to)) if to <= from => {
                 Err(Problem::bad_parameter("to", "It has to be after from."))
             }
-            between => Ok(between),
+            (from, to) => Ok([from, to]),
         }
     }
 
@@ -124,7 +124,7 @@ impl Parameters {
     /// A stretch of time that has to be given and is short enough to be expanded.
     pub(super) fn stretch(&self) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
         let missing = |field| Problem::bad_parameter(field, "Give an instant such as 2026-11-01T00:00:00Z.");
-        let (from, to) = self.between()?;
+        let [from, to] = self.between()?;
         let from = from.ok_or_else(|| missing("from"))?;
         let to = to.ok_or_else(|| missing("to"))?;
         if (to - from).num_days() > LONGEST_STRETCH_DAYS {

@@ -99,7 +99,9 @@ pub(crate) const COLUMNS: &str =
     e.body, e.base, e.version, e.revision, e.role, e.detail, e.state, e.problem, e.lock_version, e.recheck_at,
     e.edited_at, e.settled_at, e.created_at, e.updated_at,
     EXISTS (SELECT 1 FROM outbox o WHERE o.event_id = e.id AND o.state = 'pending' AND o.sent_at IS NOT NULL)
-        AS is_in_flight";
+        AS is_in_flight,
+    CASE WHEN e.edited_at IS NOT NULL THEN (SELECT min(o.received_at) FROM outbox o
+        WHERE o.event_id = e.id AND o.state IN ('pending', 'dead')) END AS edited_since";
 
 /// The calendar's rows of these ids, whatever their state, in two statements.
 ///
@@ -414,6 +416,7 @@ fn read(row: &Row) -> Result<StoredRow, StoreError> {
             event: row.json("body")?,
             base: row.json("base")?,
             edited_at: row.instant("edited_at")?,
+            edited_since: row.instant("edited_since")?,
             settled_at: row.instant("settled_at")?,
             is_in_flight: row.get("is_in_flight")?,
             role: row.named("role", role_from_name)?,

@@ -119,6 +119,25 @@ fn a_tie_is_noted_and_the_provider_stands() {
 }
 
 #[test]
+fn what_was_edited_before_and_after_the_provider_is_a_tie() {
+    let several = StoredEvent {
+        edited_since: Some(Timestamp(400_000)),
+        ..pending(in_state(State::Title(1)), in_state(State::Same).unwrap())
+    };
+    let verdict_at = |remote_at: i64| {
+        let shown = shown_as(in_state(State::Title(2)).unwrap(), Some(Timestamp(remote_at)));
+        let plan =
+            reconcile(Some(&several), &Remote::Present(&shown), &context(ConflictPolicy::LastWriteWins));
+        let loser = plan.loser.unwrap();
+        (loser.contests[0].winner, loser.contests[0].verdict)
+    };
+
+    assert_eq!(verdict_at(390_000), (Side::Local, Verdict::Later));
+    assert_eq!(verdict_at(450_000), (Side::Remote, Verdict::Tie));
+    assert_eq!(verdict_at(510_000), (Side::Remote, Verdict::Later));
+}
+
+#[test]
 fn a_page_from_before_the_last_answer_says_nothing() {
     let stored = StoredEvent { settled_at: Some(Timestamp(NOW.0 + 1)), ..held(in_state(State::Title(1))) };
     let in_flight = StoredEvent { is_in_flight: true, ..held(in_state(State::Title(1))) };

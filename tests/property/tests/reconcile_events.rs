@@ -351,6 +351,7 @@ pub(crate) fn held(event: Option<Event>) -> StoredEvent {
         event,
         base: None,
         edited_at: None,
+        edited_since: None,
         settled_at: None,
         is_in_flight: false,
         role: Role::None,

@@ -185,8 +185,10 @@ pub struct StoredEvent {
     pub event: Option<Event>,
     /// What both sides last agreed on; present only while local edits are pending.
     pub base: Option<Event>,
-    /// When the local edits were received; `None` when none are pending.
+    /// When the last of the local edits was received; `None` when none are pending.
     pub edited_at: Option<Timestamp>,
+    /// When the first of those was received that the provider has yet to answer; `None` when none waits.
+    pub edited_since: Option<Timestamp>,
     /// When a push of it was last answered; a page requested before that is stale for it.
     pub settled_at: Option<Timestamp>,
     /// Whether a push of it was sent and has not been answered.

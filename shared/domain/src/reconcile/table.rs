@@ -226,10 +226,18 @@ fn judge(
     Judge {
         policy: context.policy,
         role: remote.map_or(stored.role, |(shown, _)| shown.role),
-        local_at: stored.edited_at.map_or(anywhere, Interval::at),
+        local_at: edited_in(stored).unwrap_or(anywhere),
         remote_at,
         answered_at,
     }
+}
+
+/// When our side was written. Of several edits nobody keeps which one touched what: each may have been the first or the
+/// last.
+fn edited_in(stored: &StoredEvent) -> Option<Interval> {
+    let last = stored.edited_at?;
+    let first = stored.edited_since.filter(|first| *first < last);
+    Some(Interval { after: Some(first.unwrap_or(last)), until: last })
 }
 
 /// The versions between which something was contested.

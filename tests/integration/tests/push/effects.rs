@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use calfleet_domain::job::WorkState;
+use calfleet_domain::model::Body;
 use calfleet_sandbox::{Fault, FaultRule, RetryAfter};
 use calfleet_store::calendar_sync;
 use calfleet_store::events::EventState;
@@ -23,6 +24,7 @@ on_both_databases![
     a_permanent_refusal_gives_one_event_up_and_no_other,
     a_throttle_is_obeyed_and_costs_no_attempt,
     what_a_page_shows_while_a_write_is_on_its_way_outlives_the_answer,
+    an_earlier_edit_of_ours_does_not_win_by_the_time_of_a_later_one,
 ];
 
 async fn an_event_of_ours_reaches_the_provider_and_its_echo_changes_nothing(store: &TestStore) {
@@ -236,5 +238,39 @@ async fn what_a_page_shows_while_a_write_is_on_its_way_outlives_the_answer(store
     world.sync().await;
     let event = world.row(id).await.event.event.unwrap();
     assert_eq!((event.fields().unwrap().title.as_deref(), is_due), (Some("Theirs"), true));
+    world.assert_in_step().await;
+}
+
+async fn an_earlier_edit_of_ours_does_not_win_by_the_time_of_a_later_one(store: &TestStore) {
+    let world = World::start(store).await;
+    let id = world.create("Review").await;
+    world.push().await;
+    world.sync().await;
+    let minutes = || world.advance(Duration::from_mins(5));
+
+    let first = world.now();
+    world.retitle(id, "Ours").await;
+    minutes();
+    let [resource] = &world.resources()[..] else { panic!("one object") };
+    let stamp = world.now().to_utc().unwrap().format("DTSTAMP:%Y%m%dT%H%M%SZ").to_string();
+    let is_stamp = |line: &&str| line.starts_with("DTSTAMP:") || line.starts_with("LAST-MODIFIED:");
+    let lines: Vec<&str> = resource.body.lines().filter(|line| !is_stamp(line)).collect();
+    let theirs = lines.join("\r\n").replace("SUMMARY:Review", &format!("{stamp}\r\nSUMMARY:Theirs"));
+    world.put(&resource.name, &format!("{theirs}\r\n"));
+    minutes();
+    let last = world.now();
+    world
+        .edit(id, |event| {
+            let Body::Single(fields) = &mut event.body else { panic!("a single event") };
+            fields.location = Some("Room 2".to_owned());
+        })
+        .await;
+    let row = world.row(id).await.event;
+    assert_eq!((row.edited_since, row.edited_at), (Some(first), Some(last)));
+    world.push().await;
+
+    let body = &world.resources()[0].body;
+    assert!(body.contains("SUMMARY:Theirs") && body.contains("LOCATION:Room 2"), "{body}");
+    assert_eq!(world.row(id).await.event.edited_since, None);
     world.assert_in_step().await;
 }

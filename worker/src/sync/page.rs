@@ -295,17 +295,17 @@ impl Planner<'_> {
         if row.as_ref().is_some_and(|row| is_same_problem(row, revision, reason)) {
             return;
         }
-        self.note_problem(provider_id, row, revision, (reason, raw));
+        self.note_problem(provider_id, row.as_ref(), revision, (reason, raw));
     }
 
     /// Keeps what is known under the revision that it has, and has it read again.
     fn withheld(&mut self, provider_id: &ProviderId, reason: &str) {
         self.planned.counts.unreadable += 1;
         let row = self.held.rows.remove(provider_id);
-        let revision = row.as_ref().and_then(|row| row.event.revision.clone());
-        let (id, wait) = match row {
+        let revision = row.as_ref().and_then(|row| row.event.revision.as_ref());
+        let (id, wait) = match row.as_ref() {
             Some(row) if row.problem.as_deref() == Some(reason) => (row.event.id, WITHHELD_FOR.1),
-            row => (self.note_problem(provider_id, row, revision.as_ref(), (reason, None)), WITHHELD_FOR.0),
+            row => (self.note_problem(provider_id, row, revision, (reason, None)), WITHHELD_FOR.0),
         };
         self.planned.writes.read_again.push(ReadAgain { id, at: self.circumstances.now.plus(wait) });
     }
@@ -314,11 +314,11 @@ impl Planner<'_> {
     fn note_problem(
         &mut self,
         provider_id: &ProviderId,
-        row: Option<StoredRow>,
+        row: Option<&StoredRow>,
         revision: Option<&Revision>,
         (reason, raw): (&str, Option<&str>),
     ) -> EventId {
-        let stored = row.as_ref().map(|row| &row.event);
+        let stored = row.map(|row| &row.event);
         let event = stored.and_then(|stored| stored.event.clone());
         let reach = event.as_ref().map(span);
         let uid = event.as_ref().map_or_else(|| Uid(String::new()), |event| event.uid.clone());
@@ -339,7 +339,7 @@ impl Planner<'_> {
             problem: Some(reason.to_owned()),
             edited_at: stored.and_then(|stored| stored.edited_at),
             raw: raw.map(str::to_owned),
-            instances: row.as_ref().map(|row| row.instances.clone()).unwrap_or_default(),
+            instances: row.map(|row| row.instances.clone()).unwrap_or_default(),
             event,
         };
         let id = write.id;

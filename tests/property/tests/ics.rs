@@ -84,7 +84,7 @@ proptest! {
     fn a_patched_text_says_what_the_event_became(before in a_series(), after in a_series()) {
         let raw = ics::write(&before, Timestamp(0)).replace("END:VEVENT", "X-UNKNOWN;A=\"b:c\":kept\r\nEND:VEVENT");
 
-        let text = ics::patch(&raw, &before, &after, Timestamp(0));
+        let text = ics::patch(&raw, &before, &after, None, Timestamp(0));
 
         prop_assert_eq!(without_stamps(&read_one(&text)), without_stamps(&after));
         prop_assert!(text.contains("X-UNKNOWN;A=\"b:c\":kept"));
@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn a_single_event_is_patched_by_its_lines(before in a_single(), after in a_single()) {
-        let text = ics::patch(&ics::write(&before, Timestamp(0)), &before, &after, Timestamp(0));
+        let text = ics::patch(&ics::write(&before, Timestamp(0)), &before, &after, None, Timestamp(0));
 
         prop_assert_eq!(without_stamps(&read_one(&text)), without_stamps(&after));
     }

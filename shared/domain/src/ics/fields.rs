@@ -21,7 +21,7 @@ use crate::model::{End, Fields, Stamps, Status, Transparency, Visibility, When};
 use crate::recurrence::zone::instant_of;
 
 /// A `VEVENT`, read by itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) fields: Fields,
     /// `RECURRENCE-ID`.

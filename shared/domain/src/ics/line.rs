@@ -9,6 +9,23 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
+/// Longest line in octets, its end not counted (RFC 5545 §3.1).
+pub(crate) const LINE_OCTETS: usize = 75;
+
+/// Adds a line to a text, folded between characters.
+pub(crate) fn fold(line: &str, text: &mut String) {
+    let mut room = LINE_OCTETS;
+    for letter in line.chars() {
+        if letter.len_utf8() > room {
+            text.push_str("\r\n ");
+            room = LINE_OCTETS - 1;
+        }
+        text.push(letter);
+        room -= letter.len_utf8();
+    }
+    text.push_str("\r\n");
+}
+
 /// The logical lines of a document.
 pub(crate) struct Lines<'a> {
     text: &'a str,

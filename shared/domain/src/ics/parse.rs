@@ -82,11 +82,7 @@ pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Doc
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let outline = outline(text, limits)?;
-    let header = |name: &str| {
-        let lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);
-        let line = lines.map(|(line, _)| line).find(|line| line.is(name))?;
-        Some(value::text(line.value()).trim().to_owned()).filter(|value| !value.is_empty())
-    };
+    let header = |name: &str| header(&outline, name);
     let interval = header("REFRESH-INTERVAL").or_else(|| header("X-PUBLISHED-TTL"));
     let time_zone = header("X-WR-TIMEZONE");
     let mut document = Document {
@@ -100,7 +96,7 @@ pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Doc
         is_truncated: outline.is_truncated,
         time_zone,
     };
-    let zone = document.time_zone.as_deref().and_then(zone::iana).or(default_zone);
+    let zone = zone_of(&outline, default_zone);
     let mut reader = Reader {
         text,
         scopes: outline.calendars.iter().map(|calendar| Scope::new(text, calendar, zone)).collect(),
@@ -113,6 +109,18 @@ pub fn read(text: &str, default_zone: Option<Tz>, limits: &Limits) -> Result<Doc
     reader.is_one = groups.len() == 1 && starts_calendar(text);
     document.items = groups.into_iter().map(|(uid, parts)| reader.item(uid, &parts)).collect();
     Ok(document)
+}
+
+/// What a document says of itself under that name.
+fn header(outline: &Outline<'_>, name: &str) -> Option<String> {
+    let mut lines = outline.calendars.iter().flat_map(|calendar| &calendar.lines);
+    let (line, _) = lines.find(|(line, _)| line.is(name))?;
+    Some(value::text(line.value()).trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The zone in which the times of a document are read whose zone nobody can know: its own, else the calendar's.
+pub(crate) fn zone_of(outline: &Outline<'_>, default: Option<Tz>) -> Option<Tz> {
+    header(outline, "X-WR-TIMEZONE").as_deref().and_then(zone::iana).or(default)
 }
 
 fn starts_calendar(text: &str) -> bool {

@@ -56,9 +56,7 @@ pub(crate) fn event(
         }
     }
     let changed_at = parts.iter().filter_map(|part| part.fields.stamps.updated).max();
-    // RFC 5546 §2.1.5: the higher SEQUENCE, then the later DTSTAMP
-    parts.sort_by_key(|part| (part.fields.stamps.sequence, part.stamped, part.position));
-    let is_master = |part: &Part| part.recurrence_id.is_none();
+    sort(&mut parts);
     let master = parts.iter().rposition(is_master).map(|last| parts.remove(last));
     if parts.iter().any(is_master) {
         warn_once(warnings, "several events have this UID; the one of the latest version counts".to_owned());
@@ -80,6 +78,35 @@ pub(crate) fn event(
     Ok((Event { uid, body }, changed_at))
 }
 
+/// By version, the latest last (RFC 5546 §2.1.5): the higher `SEQUENCE`, then the later `DTSTAMP`.
+fn sort(parts: &mut [Part]) {
+    parts.sort_by_key(|part| (part.fields.stamps.sequence, part.stamped, part.position));
+}
+
+fn is_master(part: &Part) -> bool {
+    part.recurrence_id.is_none()
+}
+
+/// Which part of its event each of these is for [`event()`], `None` being the single event or the master. Of several for
+/// one part the one that counts comes last.
+pub(crate) fn names(mut parts: Vec<Part>, reading: Reading<'_>) -> Vec<(Option<RecurrenceId>, Part)> {
+    sort(&mut parts);
+    let master = parts.iter().rfind(|part| is_master(part)).cloned();
+    let ids: Vec<When> = parts.iter().filter_map(|part| part.recurrence_id.clone()).collect();
+    let names: Vec<RecurrenceId> = match master {
+        Some(part) => {
+            let start = part.fields.start.clone();
+            let keyed = Keys::new(&start, reading.zone);
+            let (master, _, mut steps) = keyed.master(part, reading.zone, &mut Vec::new());
+            keyed.names(&ids, &master, &mut steps).into_iter().map(|name| name.key).collect()
+        }
+        None => ids.iter().map(orphan).collect(),
+    };
+    let mut names = names.into_iter();
+    let named = |part: Part| (part.recurrence_id.as_ref().and_then(|_| names.next()), part);
+    parts.into_iter().map(named).collect()
+}
+
 /// The master of a series whose rule, additions and exclusions come as property lines, as Google keeps them.
 pub(crate) fn master<'l>(
     fields: Fields,
@@ -96,15 +123,19 @@ fn is_single(master: &Part) -> bool {
     master.rules.is_empty() && master.additions.is_empty()
 }
 
-/// Overrides without their series, keyed by instant, as nobody knows the master's zone.
+/// The key of an override without its series: by instant, as nobody knows the master's zone.
+fn orphan(id: &When) -> RecurrenceId {
+    match id {
+        When::Zoned { .. } => RecurrenceId::Utc(instant_of(id, Tz::UTC).0),
+        id => id_of(id),
+    }
+}
+
+/// Overrides without their series.
 fn orphans(parts: Vec<Part>, warnings: &mut Vec<String>) -> BTreeMap<RecurrenceId, Override> {
     let mut overrides = BTreeMap::new();
     for part in parts {
-        let Some(id) = part.recurrence_id else { continue };
-        let id = match id {
-            When::Zoned { .. } => RecurrenceId::Utc(instant_of(&id, Tz::UTC).0),
-            id => id_of(&id),
-        };
+        let Some(id) = part.recurrence_id.as_ref().map(orphan) else { continue };
         if !part.rules.is_empty() || !part.additions.is_empty() || part.is_range {
             warn_once(
                 warnings,
@@ -130,21 +161,10 @@ fn series(
     warnings: &mut Vec<String>,
 ) -> (Master, BTreeMap<RecurrenceId, Override>) {
     let start = part.fields.start.clone();
-    let rules = rules(&part, reading.zone, warnings);
-    let mut master =
-        Master { fields: part.fields, rules, additions: BTreeMap::new(), exclusions: BTreeSet::new() };
+    let exception_rules = part.exception_rules.clone();
     let keyed = Keys::new(&start, reading.zone);
-    for (addition, end) in part.additions {
-        let id = keyed.id(&addition);
-        // a start that is listed again adds nothing
-        if id != id_of(&start) || end.is_some() {
-            master.additions.insert(id, end);
-        }
-    }
-    let mut steps = MATCH_STEPS;
-    let mut exclusions: BTreeSet<RecurrenceId> =
-        part.exclusions.iter().flat_map(|exclusion| keyed.excluded(exclusion, &master, &mut steps)).collect();
-    spread_exception_rules(&part.exception_rules, &master, reading.zone, &mut exclusions, warnings);
+    let (mut master, mut exclusions, mut steps) = keyed.master(part, reading.zone, warnings);
+    spread_exception_rules(&exception_rules, &master, reading.zone, &mut exclusions, warnings);
 
     let (overrides, ranges) = keyed.overrides(overrides, &master, &mut steps);
     let mut overrides: BTreeMap<RecurrenceId, Override> = overrides;
@@ -271,40 +291,84 @@ impl<'m> Keys<'m> {
         vec![self.settle(id, master, steps).0]
     }
 
-    /// The overrides by the instance they mean, later versions last; those for a range apart, by their beginning.
+    /// The master as it stands, its exclusions, and the steps that are left for matching overrides.
+    fn master(
+        &self,
+        part: Part,
+        zone: Option<Tz>,
+        warnings: &mut Vec<String>,
+    ) -> (Master, BTreeSet<RecurrenceId>, u64) {
+        let rules = rules(&part, zone, warnings);
+        let mut master =
+            Master { fields: part.fields, rules, additions: BTreeMap::new(), exclusions: BTreeSet::new() };
+        for (addition, end) in part.additions {
+            let id = self.id(&addition);
+            // a start that is listed again adds nothing
+            if id != id_of(self.start) || end.is_some() {
+                master.additions.insert(id, end);
+            }
+        }
+        let mut steps = MATCH_STEPS;
+        let exclusions = part.exclusions.iter();
+        let exclusions =
+            exclusions.flat_map(|exclusion| self.excluded(exclusion, &master, &mut steps)).collect();
+        (master, exclusions, steps)
+    }
+
+    /// The names of overrides, later versions last. One that says only the day of its instance has that instance for a name
+    /// unless others claim it too.
+    fn names(&self, ids: &[When], master: &Master, steps: &mut u64) -> Vec<Name> {
+        let own: Vec<RecurrenceId> = ids.iter().map(|id| self.id(id)).collect();
+        let settled: Vec<_> = own.iter().map(|own| self.settle(*own, master, steps)).collect();
+        let mut taken: BTreeSet<RecurrenceId> = BTreeSet::new();
+        let mut by_day: BTreeMap<RecurrenceId, BTreeSet<RecurrenceId>> = BTreeMap::new();
+        for (own, (id, is_exact)) in own.iter().zip(&settled) {
+            match is_exact {
+                IsExact::Yes => {
+                    taken.insert(*id);
+                }
+                IsExact::ByDay => {
+                    by_day.entry(*id).or_default().insert(*own);
+                }
+            }
+        }
+        let is_free = |instance: &RecurrenceId| {
+            !taken.contains(instance) && by_day.get(instance).is_some_and(|claims| claims.len() == 1)
+        };
+        let name = |(own, (instance, is_exact)): (RecurrenceId, (RecurrenceId, IsExact))| {
+            let is_settled = is_exact == IsExact::Yes || is_free(&instance);
+            Name { instance, key: if is_settled { instance } else { own } }
+        };
+        own.into_iter().zip(settled).map(name).collect()
+    }
+
+    /// The overrides by the instance they mean; those for a range apart, by their beginning.
     fn overrides(
         &self,
         parts: Vec<Part>,
         master: &Master,
         steps: &mut u64,
     ) -> (BTreeMap<RecurrenceId, Override>, Vec<(RecurrenceId, Fields)>) {
+        let ids: Vec<When> = parts.iter().filter_map(|part| part.recurrence_id.clone()).collect();
+        let names = self.names(&ids, master, steps);
         let mut overrides = BTreeMap::new();
         let mut ranges = BTreeMap::new();
-        let mut by_day: BTreeMap<RecurrenceId, Vec<(RecurrenceId, Override)>> = BTreeMap::new();
-        for part in parts {
-            let Some(when) = part.recurrence_id else { continue };
-            let own = self.id(&when);
-            let (id, is_exact) = self.settle(own, master, steps);
+        for (part, name) in parts.into_iter().filter(|part| !is_master(part)).zip(names) {
             if part.is_range {
-                ranges.insert(id, part.fields.clone());
+                ranges.insert(name.instance, part.fields.clone());
             }
-            match is_exact {
-                IsExact::Yes => {
-                    overrides.insert(id, over(part.fields));
-                }
-                IsExact::ByDay => by_day.entry(id).or_default().push((own, over(part.fields))),
-            }
-        }
-        for (id, claims) in by_day {
-            let is_alone =
-                claims.iter().all(|(own, _)| claims.first().is_some_and(|(first, _)| first == own));
-            for (own, over) in claims {
-                let is_free = is_alone && !overrides.contains_key(&id);
-                overrides.insert(if is_free { id } else { own }, over);
-            }
+            overrides.insert(name.key, over(part.fields));
         }
         (overrides, ranges.into_iter().collect())
     }
+}
+
+/// What an override is called.
+struct Name {
+    /// The instance that it means.
+    instance: RecurrenceId,
+    /// What it is kept under.
+    key: RecurrenceId,
 }
 
 /// Whether an id names its instance, or only the instance's day.

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use chrono::Datelike;
 use chrono_tz::Tz;
 
+use super::line::fold;
 use crate::clock::Timestamp;
 use crate::model::{
     Attendee, AttendeeKind, AttendeeRole, Body, Conference, ConferenceType, CustomZone, End, Event, Fields,
@@ -18,9 +19,6 @@ use crate::model::{
 use crate::recurrence::expand::start_of;
 use crate::recurrence::regime;
 use crate::recurrence::zone::instant_of;
-
-/// Longest line in octets, its end not counted (RFC 5545 §3.1).
-const LINE_OCTETS: usize = 75;
 
 /// Writes an event as a `VCALENDAR`. `stamp` is the `DTSTAMP` of parts that do not say when they were changed.
 pub fn write(event: &Event, stamp: Timestamp) -> String {
@@ -60,7 +58,8 @@ pub(crate) fn part_text(event: &Event, id: Option<RecurrenceId>, stamp: Timestam
         (Body::Series(series), Some(id)) => {
             let fields = match series.overrides.get(&id) {
                 Some(Override::Changed(fields)) => Override::Changed(Box::new(restamped(fields))),
-                _ => return String::new(),
+                Some(Override::Cancelled) => Override::Cancelled,
+                None => return String::new(),
             };
             text.part(&event.uid, series, id, &fields, stamp);
         }
@@ -125,18 +124,8 @@ impl Text {
         Self(String::with_capacity(1024))
     }
 
-    /// Adds a line, folded between characters.
     fn line(&mut self, line: &str) {
-        let mut room = LINE_OCTETS;
-        for letter in line.chars() {
-            if letter.len_utf8() > room {
-                self.0.push_str("\r\n ");
-                room = LINE_OCTETS - 1;
-            }
-            self.0.push(letter);
-            room -= letter.len_utf8();
-        }
-        self.0.push_str("\r\n");
+        fold(line, &mut self.0);
     }
 
     fn text(&mut self, name: &str, value: Option<&String>) {
@@ -477,6 +466,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ics::line::LINE_OCTETS;
 
     #[test]
     fn lines_are_folded_between_characters() {

@@ -22,7 +22,7 @@ pub(super) fn new_object(event: &Event, mark: &str, now: Timestamp) -> String {
 pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, now: Timestamp) -> String {
     let Some(raw) = held.raw else { return ics::write(&in_sequence(held.event, after), now) };
     let before = numbered_as(raw, held.event);
-    ics::patch(raw, &before, &in_sequence(&before, after), now)
+    ics::patch(raw, &before, &in_sequence(&before, after), None, now)
 }
 
 /// `event` with the sequence numbers that its object has: others may have raised them without any other change.

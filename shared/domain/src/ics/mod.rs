@@ -28,7 +28,7 @@ pub use conference::{conference, conference_in};
 pub use decode::decode;
 pub use lines::{LinesError, master, recurrence_lines};
 pub use parse::{Document, Item, ReadObject, read};
-pub use patch::patch;
+pub use patch::{counterparts, patch};
 pub use write::write;
 
 /// What one document may cost. What is over a limit is kept verbatim and reported, never cut.

@@ -6,6 +6,7 @@
 //! would think of twice. A `VEVENT` of which neither version of the event speaks is not ours to touch.
 
 mod key;
+mod pairs;
 mod part;
 
 use std::borrow::Cow;
@@ -15,17 +16,19 @@ use std::ops::Range;
 use chrono_tz::Tz;
 
 use self::key::Key;
+pub use self::pairs::counterparts;
 use self::part::{Part, edited};
 use super::Limits;
 use super::component::{Component, EventSpan, Outline, outline};
 use super::fields;
-use super::line::{Line, Lines};
+use super::line::{Line, Lines, fold};
 use super::parse;
-use super::series::{self, Reading};
+use super::series::{self, Keys, Reading};
 use super::timezones::{NamedZone, Zones};
-use super::write::{part_text, write, zone_texts};
+use super::write::{part_text, value, write, zone_texts};
 use crate::clock::Timestamp;
-use crate::model::{Body, Event, Fields, Override, RecurrenceId, Status, Uid};
+use crate::model::{Body, Event, Fields, Master, Override, RecurrenceId, Status, Uid};
+use crate::recurrence::expand::start_of;
 
 /// Texts and where they go; what stood there is replaced.
 type Edits = Vec<(Range<usize>, String)>;
@@ -101,6 +104,7 @@ enum Said<'e> {
 /// One version of the event.
 struct Version<'e> {
     event: &'e Event,
+    master: Option<&'e Master>,
     /// What has an object of its own, and the id that the event has for it; `None` is the single event or the master.
     parts: BTreeMap<Option<RecurrenceId>, (Option<RecurrenceId>, Said<'e>)>,
     /// Instances that its master leaves out.
@@ -114,7 +118,7 @@ impl<'e> Version<'e> {
         let series = match &event.body {
             Body::Single(fields) => {
                 parts.insert(None, (None, part(fields, None)));
-                return Self { event, parts, excluded };
+                return Self { event, master: None, parts, excluded };
             }
             Body::Series(series) => series,
         };
@@ -135,7 +139,7 @@ impl<'e> Version<'e> {
             };
             parts.insert(Some(key.of_id(*id)), (Some(*id), said));
         }
-        Self { event, parts, excluded }
+        Self { event, master, parts, excluded }
     }
 
     /// Whether it says anything of that part.
@@ -149,6 +153,9 @@ struct Changing<'e> {
     raw: &'e str,
     old: Version<'e>,
     new: Version<'e>,
+    /// Which instance of `new` is which of `old`, by the latter.
+    places: BTreeMap<RecurrenceId, RecurrenceId>,
+    zone: Option<Tz>,
     stamp: Timestamp,
     edits: Edits,
     /// Parts of which the `VEVENT` that counts was seen, and what of them changes or goes.
@@ -160,10 +167,14 @@ struct Changing<'e> {
 
 impl<'e> Changing<'e> {
     fn new(raw: &'e str, before: &'e Event, after: &'e Event, zone: Option<Tz>, stamp: Timestamp) -> Self {
+        let (from, to) = (Key::of(before, zone), Key::of(after, zone));
+        let pairs = counterparts(before, after, zone);
         Self {
             raw,
             old: Version::new(before, zone),
             new: Version::new(after, zone),
+            places: pairs.into_iter().map(|(new, old)| (from.of_id(old), to.of_id(new))).collect(),
+            zone,
             stamp,
             edits: Edits::new(),
             seen: BTreeSet::new(),
@@ -188,16 +199,29 @@ impl<'e> Changing<'e> {
     }
 
     fn edits_of(&mut self, held: &Held<'_>) -> Edits {
-        let place = held.name;
+        if self.has_no_place(held.name) {
+            return gone(held);
+        }
+        let place = self.place_of(held.name);
         if self.new.parts.contains_key(&place) {
             return if self.written.insert(place) { self.rewritten(held, place) } else { gone(held) };
         }
         let is_cancelled = held.read.fields.status == Status::Cancelled;
         if is_cancelled && place.is_some_and(|id| self.new.excluded.contains(&id)) {
             // it says what the exclusion says, under whatever name
-            return Edits::new();
+            return if self.is_stale_name(held, place) { self.renamed(held, place) } else { Edits::new() };
         }
         if self.old.knows(held.name) { gone(held) } else { Edits::new() }
+    }
+
+    /// Whether a part of the old version is none any more.
+    fn has_no_place(&self, name: Option<RecurrenceId>) -> bool {
+        name.is_some_and(|id| !self.places.contains_key(&id)) && self.old.knows(name)
+    }
+
+    /// Which part of the new version it is otherwise.
+    fn place_of(&self, name: Option<RecurrenceId>) -> Option<RecurrenceId> {
+        name.map(|id| self.places.get(&id).copied().unwrap_or(id))
     }
 
     fn rewritten(&self, held: &Held<'_>, place: Option<RecurrenceId>) -> Edits {
@@ -211,8 +235,30 @@ impl<'e> Changing<'e> {
             Said::Part(part) => *part,
             Said::Cancelled => Part { fields: &cancelled, master: None },
         };
+        let stale: &[&str] = if self.is_stale_name(held, place) { &["RECURRENCE-ID"] } else { &[] };
         let fresh = part_text(self.new.event, *id, self.stamp);
-        edited(self.raw, held.span, (&old, &new), &fresh)
+        edited(self.raw, held.span, (&old, &new), stale, &fresh)
+    }
+
+    /// Whether a `VEVENT` would not be read as that part any more.
+    fn is_stale_name(&self, held: &Held<'_>, place: Option<RecurrenceId>) -> bool {
+        let (Some(old), Some(new)) = (self.old.master, self.new.master) else { return false };
+        let (Some(name), Some(place)) = (&held.read.recurrence_id, place) else { return false };
+        let (from, to) = (&old.fields.start, &new.fields.start);
+        let has_moved = from != to || old.rules != new.rules || old.additions != new.additions;
+        has_moved && (part::is_other_form(from, to) || Keys::new(to, self.zone).id(name) != place)
+    }
+
+    fn renamed(&self, held: &Held<'_>, place: Option<RecurrenceId>) -> Edits {
+        let mut lines = Lines::within(self.raw, held.span);
+        let (Some(line), Some(master), Some(id)) =
+            (lines.find(|line| line.is("RECURRENCE-ID")), self.new.master, place)
+        else {
+            return Edits::new();
+        };
+        let mut name = String::new();
+        fold(&format!("RECURRENCE-ID{}", value(&start_of(id, &master.fields.start))), &mut name);
+        vec![(line.span, name)]
     }
 
     /// The parts that have no `VEVENT` yet.

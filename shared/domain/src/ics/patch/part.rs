@@ -7,7 +7,7 @@ use super::Edits;
 use crate::ics::component::Component;
 use crate::ics::line::{Line, Lines};
 use crate::ics::{guests, reminders};
-use crate::model::{Fields, Master};
+use crate::model::{Fields, Master, When};
 
 /// What one `VEVENT` says.
 #[derive(Clone, Copy)]
@@ -24,8 +24,12 @@ const GROUPS: [Group; 17] = [
     (&["DTSTART"], |a, b| a.fields.start != b.fields.start),
     (&["DTEND", "DURATION"], |a, b| a.fields.end != b.fields.end),
     (&["RRULE"], |a, b| a.master.map(|m| &m.rules) != b.master.map(|m| &m.rules)),
-    (&["RDATE"], |a, b| a.master.map(|m| &m.additions) != b.master.map(|m| &m.additions)),
-    (&["EXDATE", "EXRULE"], |a, b| a.master.map(|m| &m.exclusions) != b.master.map(|m| &m.exclusions)),
+    (&["RDATE"], |a, b| {
+        a.master.map(|m| &m.additions) != b.master.map(|m| &m.additions) || is_written_otherwise(a, b)
+    }),
+    (&["EXDATE", "EXRULE"], |a, b| {
+        a.master.map(|m| &m.exclusions) != b.master.map(|m| &m.exclusions) || is_written_otherwise(a, b)
+    }),
     (&["SUMMARY"], |a, b| a.fields.title != b.fields.title),
     // the same text as HTML would be stale
     (&["DESCRIPTION", "X-ALT-DESC"], |a, b| a.fields.description != b.fields.description),
@@ -49,16 +53,33 @@ const GROUPS: [Group; 17] = [
     (&["SEQUENCE"], |a, b| a.fields.stamps.sequence != b.fields.stamps.sequence),
 ];
 
+/// Whether instances of a series are named in another form or zone than before: then the same ids are other lines.
+fn is_written_otherwise(a: &Part<'_>, b: &Part<'_>) -> bool {
+    a.master.is_some() && b.master.is_some() && is_other_form(&a.fields.start, &b.fields.start)
+}
+
+/// Whether two points in time are written in different forms or zones.
+pub(super) fn is_other_form(a: &When, b: &When) -> bool {
+    match (a, b) {
+        (When::Date(_), When::Date(_))
+        | (When::Floating(_), When::Floating(_))
+        | (When::Utc(_), When::Utc(_)) => false,
+        (When::Zoned { zone: a, .. }, When::Zoned { zone: b, .. }) => a != b,
+        _ => true,
+    }
+}
+
 /// The edits that make one `VEVENT` say the second of two versions instead of the first; none when it says so already.
-/// `fresh` is the whole part from the model.
+/// Lines of the properties `stale` are written anew in any case; `fresh` is the whole part from the model.
 pub(super) fn edited(
     raw: &str,
     span: &Range<usize>,
     (old, new): (&Part<'_>, &Part<'_>),
+    stale: &[&str],
     fresh: &str,
 ) -> Edits {
     let differing = GROUPS.iter().filter(|(_, differ)| differ(old, new)).flat_map(|(names, _)| *names);
-    let mut stale: BTreeSet<&str> = differing.copied().collect();
+    let mut stale: BTreeSet<&str> = stale.iter().chain(differing).copied().collect();
     let has_guests = old.fields.attendees != new.fields.attendees;
     let has_alarms = old.fields.reminders != new.fields.reminders;
     if stale.is_empty() && !has_guests && !has_alarms {

@@ -6,6 +6,7 @@ use crate::model::{
     Attendee, Body, Master, Override, ParticipationStatus, RecurrenceId, Reminder, Series, When, Zone,
 };
 use chrono_tz::Tz;
+use std::collections::BTreeSet;
 
 const RAW: &str = "BEGIN:VCALENDAR\r\nPRODID:-//Somebody//EN\r\nVERSION:2.0\r\nX-WR-THING:1\r\nBEGIN:VEVENT\r\n\
     X-MOZ-GENERATION:3\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260714T080000Z\r\nSUMMARY;LANGUAGE=fr:An\r\n cien\r\n\
@@ -245,6 +246,72 @@ fn an_event_that_the_text_has_and_nobody_speaks_of_stays() {
     let text = patch(&raw, &before, &after, None, Timestamp(0));
 
     assert_eq!(events(&text)[1], events(&raw)[1]);
+}
+
+#[test]
+fn exclusions_and_overrides_follow_their_series_into_another_zone() {
+    let raw = object(&[
+        "DTSTART;TZID=Europe/Paris:20260302T093000\nRRULE:FREQ=WEEKLY\n\
+         EXDATE;TZID=Europe/Paris:20260309T093000\nRDATE;TZID=Europe/Paris:20260310T093000",
+        "RECURRENCE-ID;TZID=Europe/Paris:20260316T093000\nDTSTART;TZID=Europe/Paris:20260316T110000",
+        "RECURRENCE-ID;TZID=Europe/Paris:20260323T093000\nDTSTART;TZID=Europe/Paris:20260323T093000\nSTATUS:CANCELLED",
+    ]);
+
+    let text = after(&raw, None, |event| {
+        let start = &mut master(event).fields.start;
+        *start = When::Zoned { wall: start.wall(), zone: Zone::Iana(Tz::Europe__London) };
+    });
+
+    for line in [
+        "DTSTART;TZID=Europe/London:20260302T093000",
+        "EXDATE;TZID=Europe/London:20260309T093000",
+        "RDATE;TZID=Europe/London:20260310T093000",
+        "RECURRENCE-ID;TZID=Europe/London:20260316T093000",
+        "RECURRENCE-ID;TZID=Europe/London:20260323T093000",
+        "DTSTART;TZID=Europe/Paris:20260316T110000",
+    ] {
+        assert!(text.contains(&format!("{line}\r\n")), "{line} in {text}");
+    }
+    assert_eq!(text.matches("EXDATE").count(), 2, "{text}");
+    assert_eq!(text.matches("RECURRENCE-ID;TZID=Europe/Paris").count(), 0, "{text}");
+    assert_eq!(text.matches("X-KEPT").count(), 3, "{text}");
+}
+
+#[test]
+fn overrides_keep_their_lines_when_their_series_moves() {
+    let own = "ATTACH:https://example.com/a\nGEO:1;2\nCOMMENT:own\nATTENDEE;X-OWN=1:mailto:bob@x.org";
+    let raw = object(&[
+        "DTSTART;TZID=Europe/Paris:20260302T093000\nRRULE:FREQ=DAILY",
+        &format!(
+            "RECURRENCE-ID:20260303T083000Z\nDTSTART;TZID=Europe/Paris:20260303T110000\nSUMMARY:One\n{own}"
+        ),
+        &format!(
+            "RECURRENCE-ID;TZID=Europe/Paris:20260304T093000\nDTSTART;TZID=Europe/Paris:20260304T120000\nSUMMARY:Two\n{own}"
+        ),
+        "RECURRENCE-ID;TZID=Europe/Paris:20260306T093000\nDTSTART;TZID=Europe/Paris:20260306T093000\nSTATUS:CANCELLED",
+    ]);
+
+    let text = after(&raw, None, |event| {
+        let start = &mut master(event).fields.start;
+        *start = start.with_wall(start.wall() + chrono::Duration::hours(1));
+        master(event).exclusions = BTreeSet::from([key("20260306T103000")]);
+        let overrides = &mut series(event).overrides;
+        *overrides = std::mem::take(overrides)
+            .into_iter()
+            .map(|(id, over)| (key(&id.to_string().replace("T093000", "T103000")), over))
+            .collect();
+    });
+
+    for (index, day) in [(1, 3), (2, 4)] {
+        let old = events(&raw)[index];
+        let new = events(&text)[index];
+        let moved = format!("RECURRENCE-ID;TZID=Europe/Paris:2026030{day}T103000\r\n");
+        assert!(new.contains(&moved), "{text}");
+        for kept in old.lines().filter(|line| !line.contains("RECURRENCE-ID") && !line.contains("DTSTAMP")) {
+            assert!(new.contains(kept), "{kept} in {text}");
+        }
+    }
+    assert!(events(&text)[3].contains("RECURRENCE-ID;TZID=Europe/Paris:20260306T103000\r\n"), "{text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod corpus;
 mod generators;
 mod hostile;
 mod ics;
+mod patch;
 mod reconcile;
 mod reconcile_cases;
 mod reconcile_events;

@@ -9,6 +9,8 @@ use calfleet_domain::clock::Timestamp;
 use calfleet_domain::ics::{self, Item, Limits};
 use calfleet_domain::model::{Body, Event, Fields, Override, RecurrenceId};
 
+use chrono_tz::Tz;
+
 use crate::driver::Agreed;
 use crate::marker;
 
@@ -20,15 +22,17 @@ pub(super) fn new_object(event: &Event, mark: &str, now: Timestamp) -> String {
 
 /// The text of an object that says `after` from now on.
 pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, now: Timestamp) -> String {
-    let Some(raw) = held.raw else { return ics::write(&in_sequence(held.event, after), now) };
-    let before = numbered_as(raw, held.event);
-    ics::patch(raw, &before, &in_sequence(&before, after), None, now)
+    // that of the document, if it has one: the calendar's own is not known here
+    let zone = None;
+    let Some(raw) = held.raw else { return ics::write(&in_sequence(held.event, after, zone), now) };
+    let before = numbered_as(raw, held.event, zone);
+    ics::patch(raw, &before, &in_sequence(&before, after, zone), zone, now)
 }
 
 /// `event` with the sequence numbers that its object has: others may have raised them without any other change.
-fn numbered_as(raw: &str, event: &Event) -> Event {
+fn numbered_as(raw: &str, event: &Event, zone: Option<Tz>) -> Event {
     let mut event = event.clone();
-    let items = ics::read(raw, None, &Limits::default()).map(|document| document.items).unwrap_or_default();
+    let items = ics::read(raw, zone, &Limits::default()).map(|document| document.items).unwrap_or_default();
     let shown = items.iter().find_map(|item| match item {
         Item::Read(object) if object.event.uid.normalised() == event.uid.normalised() => Some(&object.event),
         _ => None,
@@ -43,16 +47,21 @@ fn numbered_as(raw: &str, event: &Event) -> Event {
 }
 
 /// `after` with the sequence numbers that it has to go by.
-fn in_sequence(before: &Event, after: &Event) -> Event {
+fn in_sequence(before: &Event, after: &Event, zone: Option<Tz>) -> Event {
     let mut after = after.clone();
     let held = parts(before);
+    let counterparts = ics::counterparts(before, &after, zone);
     let is_rule_other = rules(before) != rules(&after);
+    let master_number = held.get(&None).map_or(0, |master| master.stamps.sequence);
     for (id, fields) in parts_mut(&mut after) {
-        let Some(old) = held.get(&id).or_else(|| held.get(&None)) else { continue };
-        let is_significant =
-            !held.contains_key(&id) || is_other_meeting(old, fields) || (id.is_none() && is_rule_other);
-        let least = old.stamps.sequence.max(fields.stamps.sequence);
-        fields.stamps.sequence = if is_significant { old.stamps.sequence.saturating_add(1) } else { least };
+        let was = id.map(|id| counterparts.get(&id).copied().unwrap_or(id));
+        let Some(old) = held.get(&was).or_else(|| held.get(&None)) else { continue };
+        // an instance of another name is another one to its guests
+        let is_new = was != id || !held.contains_key(&was);
+        let is_significant = is_new || is_other_meeting(old, fields) || (id.is_none() && is_rule_other);
+        let number = if is_new { old.stamps.sequence.max(master_number) } else { old.stamps.sequence };
+        let least = number.max(fields.stamps.sequence);
+        fields.stamps.sequence = if is_significant { number.saturating_add(1) } else { least };
     }
     after
 }
@@ -101,7 +110,10 @@ fn parts_mut(event: &mut Event) -> Vec<(Option<RecurrenceId>, &mut Fields)> {
 
 #[cfg(test)]
 mod tests {
-    use calfleet_domain::model::{End, Uid, When};
+    use std::collections::BTreeSet;
+
+    use calfleet_domain::model::{End, Master, Rule, Series, Uid, When};
+    use calfleet_domain::recurrence::expand::id_of;
 
     use super::*;
 
@@ -116,7 +128,7 @@ mod tests {
     #[test]
     fn the_sequence_rises_with_a_move_and_not_with_a_new_title() {
         let sequence =
-            |after: &Event| in_sequence(&event("Review", 1), after).fields().unwrap().stamps.sequence;
+            |after: &Event| in_sequence(&event("Review", 1), after, None).fields().unwrap().stamps.sequence;
 
         assert_eq!(sequence(&event("Review", 2)), 5);
         assert_eq!(sequence(&event("Retro", 1)), 4);
@@ -148,5 +160,32 @@ mod tests {
 
         assert!(text.contains("X-KEPT:1\r\n") && text.contains("SUMMARY:Retro\r\n"), "{text}");
         assert!(text.contains("SEQUENCE:4\r\n"), "{text}");
+    }
+
+    #[test]
+    fn the_sequence_of_an_override_goes_on_when_its_series_moves() {
+        let of = |number, hour: u32, day: u32| {
+            let date = chrono::NaiveDate::from_ymd_opt(2026, 3, day).unwrap();
+            let mut fields =
+                Fields::new(When::Floating(date.and_hms_opt(hour, 30, 0).unwrap()), End::Unspecified);
+            fields.stamps.sequence = number;
+            fields
+        };
+        let series = |hour: u32, days: &[u32]| {
+            let rules = vec![Rule("FREQ=DAILY".to_owned())];
+            let (additions, exclusions) = (BTreeMap::new(), BTreeSet::new());
+            let master = Some(Master { fields: of(2, hour, 1), rules, additions, exclusions });
+            let over = |day: &u32| {
+                let id = id_of(&of(0, hour, *day).start);
+                (id, Override::Changed(Box::new(of(if *day == 2 { 7 } else { 1 }, 20, *day))))
+            };
+            let overrides = days.iter().map(over).collect();
+            Event { uid: Uid("a".to_owned()), body: Body::Series(Series { master, overrides }) }
+        };
+
+        let after = in_sequence(&series(9, &[2, 3]), &series(10, &[2, 3, 4]), None);
+
+        let numbers: Vec<u32> = parts(&after).values().map(|fields| fields.stamps.sequence).collect();
+        assert_eq!(numbers, [3, 8, 3, 3]);
     }
 }

@@ -206,22 +206,38 @@ impl<'a> Line<'a> {
         self.text.contains(char::REPLACEMENT_CHARACTER)
     }
 
-    /// The first value of a parameter, without quotes, `^` escapes (RFC 6868) undone.
-    pub(crate) fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut rest = self.text.get(self.parameters.clone())?;
-        while let Some(after) = rest.strip_prefix(';') {
+    /// Its parameters by their names, each as written.
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = self.text.get(self.parameters.clone()).unwrap_or_default();
+        iter::from_fn(move || {
+            let after = rest.strip_prefix(';')?;
             let (parameter, following) = after.split_at(unquoted(after, b';').unwrap_or(after.len()));
             rest = following;
-            let equals = memchr(b'=', parameter.as_bytes()).unwrap_or(parameter.len());
-            let (key, value) = parameter.split_at(equals);
-            if key.trim().eq_ignore_ascii_case(name) {
-                let value = value.strip_prefix('=').unwrap_or_default().trim();
-                let value =
-                    value.strip_prefix('"').map_or(value, |value| value.strip_suffix('"').unwrap_or(value));
-                return Some(decode_parameter(value));
-            }
+            let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+            Some((name.trim(), parameter))
+        })
+    }
+
+    /// The first value of a parameter, without quotes, `^` escapes (RFC 6868) undone.
+    pub(crate) fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, written) = self.parameters().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let value = written.split_once('=').map_or("", |(_, value)| value).trim();
+        let value = value.strip_prefix('"').map_or(value, |value| value.strip_suffix('"').unwrap_or(value));
+        Some(decode_parameter(value))
+    }
+
+    /// The line, unfolded, with those parameters as `from` has them; where it has none, without them.
+    pub(crate) fn with_parameters(&self, names: &[&str], from: &Line<'_>) -> String {
+        let is_named = |key: &str| names.iter().any(|name| name.eq_ignore_ascii_case(key));
+        let mut text = self.text.get(..self.parameters.start).unwrap_or_default().to_owned();
+        let kept = self.parameters().filter(|(key, _)| !is_named(key));
+        let taken = from.parameters().filter(|(key, _)| is_named(key));
+        for (_, parameter) in kept.chain(taken) {
+            text.push(';');
+            text.push_str(parameter);
         }
-        None
+        text.push_str(self.text.get(self.parameters.end..).unwrap_or_default());
+        text
     }
 
     /// Whether a parameter has that value, letters of any case.

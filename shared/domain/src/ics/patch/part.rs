@@ -1,13 +1,13 @@
-//! What changes inside one `VEVENT`: the lines that say something else.
+//! What changes inside one `VEVENT`: the lines of properties that say something else, of guests and alarms one by one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Edits;
 use crate::ics::component::Component;
-use crate::ics::line::{Line, Lines};
+use crate::ics::line::{Line, Lines, fold};
 use crate::ics::{guests, reminders};
-use crate::model::{Fields, Master, When};
+use crate::model::{Attendee, Fields, Master, Reminder, When};
 
 /// What one `VEVENT` says.
 #[derive(Clone, Copy)]
@@ -80,53 +80,155 @@ pub(super) fn edited(
 ) -> Edits {
     let differing = GROUPS.iter().filter(|(_, differ)| differ(old, new)).flat_map(|(names, _)| *names);
     let mut stale: BTreeSet<&str> = stale.iter().chain(differing).copied().collect();
-    let has_guests = old.fields.attendees != new.fields.attendees;
-    let has_alarms = old.fields.reminders != new.fields.reminders;
-    if stale.is_empty() && !has_guests && !has_alarms {
+    let mut guests = Guests::new(&old.fields.attendees, &new.fields.attendees, fresh);
+    let mut alarms = Alarms::new(&old.fields.reminders, &new.fields.reminders);
+    if stale.is_empty() && !guests.has_changes() && !alarms.has_changes() {
         return Edits::new();
     }
     stale.extend(["DTSTAMP", "LAST-MODIFIED"]);
-    let changed_guests: BTreeSet<&str> = {
-        let kept = |address: &str| new.fields.attendees.iter().find(|guest| guest.address == address);
-        let gone = old.fields.attendees.iter().filter(|guest| kept(&guest.address) != Some(*guest));
-        let came = new.fields.attendees.iter().filter(|guest| !old.fields.attendees.contains(guest));
-        gone.chain(came).map(|guest| guest.address.as_str()).collect()
-    };
-    let is_stale = |line: &Line<'_>| {
-        let name = line.name();
-        stale.contains(name.as_ref())
-            || (name == "ATTENDEE"
-                && guests::attendee(line)
-                    .is_some_and(|guest| changed_guests.contains(guest.address.as_str())))
-    };
     let mut edits = Edits::new();
     let mut place = None;
     for (item, at) in items(raw, span) {
-        match item {
-            Item::Line(line) if is_stale(&line) => edits.push((at, String::new())),
-            Item::Line(_) => {}
-            Item::Inner(component) if has_alarms => {
+        let new = match item {
+            Item::Line(line) if stale.contains(line.name().as_ref()) => Some(String::new()),
+            Item::Line(line) if line.is("ATTENDEE") => guests.line(&line),
+            Item::Line(_) => None,
+            Item::Inner(component) => {
                 place = place.or(Some(at.start));
-                if reminders::reminder(&component).is_some() {
-                    edits.push((at, String::new()));
-                }
+                (!alarms.keeps(&component)).then(String::new)
             }
-            Item::Inner(_) | Item::End => place = place.or(Some(at.start)),
-        }
+            Item::End => {
+                place = place.or(Some(at.start));
+                None
+            }
+        };
+        edits.extend(new.map(|new| (at, new)));
     }
-    let mut lines = String::new();
-    let mut alarms = String::new();
+    let (mut lines, mut inner) = (String::new(), String::new());
     for (item, at) in items(fresh, &(0..fresh.len())) {
         let text = fresh.get(at).unwrap_or_default();
         match item {
-            Item::Line(line) if is_stale(&line) => lines.push_str(text),
-            Item::Inner(_) if has_alarms => alarms.push_str(text),
+            Item::Line(line) if stale.contains(line.name().as_ref()) || guests.is_missing(&line) => {
+                lines.push_str(text);
+            }
+            Item::Inner(component) if alarms.is_missing(&component) => inner.push_str(text),
             _ => {}
         }
     }
     let place = place.unwrap_or(span.end);
-    edits.push((place..place, lines + &alarms));
+    edits.push((place..place, lines + &inner));
     edits
+}
+
+/// The guests of two versions by address, and what is left to say of them.
+struct Guests<'e> {
+    old: BTreeMap<&'e str, &'e Attendee>,
+    new: BTreeMap<&'e str, &'e Attendee>,
+    /// The lines of the model.
+    fresh: BTreeMap<String, Line<'e>>,
+    /// Guests who came or changed and are not written yet.
+    missing: BTreeSet<&'e str>,
+}
+
+impl<'e> Guests<'e> {
+    fn new(old: &'e [Attendee], new: &'e [Attendee], fresh: &'e str) -> Self {
+        let by_address = |guests: &'e [Attendee]| -> BTreeMap<&'e str, &'e Attendee> {
+            guests.iter().map(|guest| (guest.address.as_str(), guest)).collect()
+        };
+        let has_changes = old != new;
+        let (old, new) = (by_address(old), by_address(new));
+        let missing = new.iter().filter(|(address, guest)| old.get(*address) != Some(guest));
+        let missing = missing.map(|(address, _)| *address).collect();
+        let mut lines = BTreeMap::new();
+        if has_changes {
+            for (item, _) in items(fresh, &(0..fresh.len())) {
+                if let Item::Line(line) = item
+                    && line.is("ATTENDEE")
+                    && let Some(guest) = guests::attendee(&line)
+                {
+                    lines.insert(guest.address, line);
+                }
+            }
+        }
+        Self { old, new, fresh: lines, missing }
+    }
+
+    fn has_changes(&self) -> bool {
+        self.old != self.new
+    }
+
+    /// What becomes of a line; `None` when it stays.
+    fn line(&mut self, line: &Line<'_>) -> Option<String> {
+        let said = guests::attendee(line)?;
+        let address = said.address.as_str();
+        let Some(new) = self.new.get(address) else {
+            return self.old.contains_key(address).then(String::new);
+        };
+        let old = self.old.get(address);
+        if old == Some(new) {
+            return None;
+        }
+        // of several lines for one guest the one that counted is the one to change
+        let counted = old.filter(|old| ***old == said && self.missing.contains(address));
+        let Some(fresh) = self.fresh.get(address).filter(|_| counted.is_some()) else {
+            return Some(String::new());
+        };
+        let mut text = String::new();
+        fold(&line.with_parameters(&differing(&said, new), fresh), &mut text);
+        self.missing.remove(address);
+        Some(text)
+    }
+
+    /// Whether a line of the model names a guest who is not written yet.
+    fn is_missing(&self, line: &Line<'_>) -> bool {
+        line.is("ATTENDEE")
+            && guests::attendee(line).is_some_and(|guest| self.missing.contains(guest.address.as_str()))
+    }
+}
+
+/// The parameters in which two versions of a guest differ.
+fn differing(old: &Attendee, new: &Attendee) -> Vec<&'static str> {
+    let parameters = [
+        ("CN", old.name != new.name),
+        ("CUTYPE", old.kind != new.kind),
+        ("ROLE", old.role != new.role),
+        ("PARTSTAT", old.status != new.status),
+        ("X-RESPONSE-COMMENT", old.comment != new.comment),
+    ];
+    parameters.into_iter().filter(|(_, is_other)| *is_other).map(|(name, _)| name).collect()
+}
+
+/// The reminders of two versions, and which of them stand in the `VEVENT`.
+struct Alarms<'e> {
+    old: &'e [Reminder],
+    new: &'e [Reminder],
+    standing: BTreeSet<Reminder>,
+}
+
+impl<'e> Alarms<'e> {
+    fn new(old: &'e [Reminder], new: &'e [Reminder]) -> Self {
+        Self { old, new, standing: BTreeSet::new() }
+    }
+
+    fn has_changes(&self) -> bool {
+        self.old != self.new
+    }
+
+    /// Whether a component inside the `VEVENT` stays.
+    fn keeps(&mut self, component: &Component<'_>) -> bool {
+        let Some(reminder) = reminders::reminder(component).filter(|_| self.has_changes()) else {
+            return true;
+        };
+        let is_kept = self.new.contains(&reminder);
+        self.standing.insert(reminder);
+        is_kept
+    }
+
+    /// Whether a component of the model is a reminder that does not stand yet.
+    fn is_missing(&self, component: &Component<'_>) -> bool {
+        let reminder = reminders::reminder(component).filter(|_| self.has_changes());
+        reminder.is_some_and(|reminder| !self.standing.contains(&reminder))
+    }
 }
 
 enum Item<'a> {

@@ -278,6 +278,64 @@ fn exclusions_and_overrides_follow_their_series_into_another_zone() {
 }
 
 #[test]
+fn an_alarm_stays_as_it_is_when_another_one_is_added_or_removed() {
+    let alarm = "BEGIN:VALARM\nACTION:EMAIL\nUID:b\nTRIGGER:-P1D\nSUMMARY:Soon\n\
+        ATTENDEE:mailto:ada@example.com\nACKNOWLEDGED:20260101T000000Z\nEND:VALARM\n";
+    let sound = "BEGIN:VALARM\nACTION:AUDIO\nTRIGGER:-PT5M\nEND:VALARM";
+    let raw = object(&[&format!("DTSTART:20260714T080000Z\n{alarm}{sound}")]);
+
+    let with = after(&raw, None, |event| {
+        let Body::Single(fields) = &mut event.body else { panic!("a single event") };
+        fields.reminders.insert(1, Reminder::BeforeStart(600));
+    });
+    let without = after(&with, None, |event| {
+        let Body::Single(fields) = &mut event.body else { panic!("a single event") };
+        fields.reminders.retain(|reminder| *reminder != Reminder::BeforeStart(300));
+    });
+
+    let alarm = alarm.replace('\n', "\r\n");
+    assert!(with.contains(&alarm) && with.contains(&sound.replace('\n', "\r\n")), "{with}");
+    assert_eq!(with.matches("ACTION:DISPLAY").count(), 1, "{with}");
+    assert!(without.contains(&alarm) && !without.contains("AUDIO"), "{without}");
+}
+
+#[test]
+fn an_answer_changes_only_what_it_says_in_the_line_of_its_guest() {
+    let guests = "ATTENDEE;CUTYPE=INDIVIDUAL;EMAIL=bob@x.org;DELEGATED-FROM=\"mailto:a@x.org\";\
+        X-NUM-GUESTS=0;PARTSTAT=NEEDS-ACTION;CN=\"Bob; Ö\":urn:uuid:5A1\nattendee;rsvp=TRUE:mailto:Eve@x.org";
+    let raw = object(&[&format!("DTSTART:20260714T080000Z\n{guests}")]);
+
+    let text = after(&raw, None, |event| {
+        let Body::Single(fields) = &mut event.body else { panic!("a single event") };
+        fields.attendees[0].status = ParticipationStatus::Accepted;
+        fields.attendees[0].comment = Some("with pleasure".to_owned());
+    });
+
+    let unfolded = text.replace("\r\n ", "");
+    assert!(
+        unfolded.contains(
+            "ATTENDEE;CUTYPE=INDIVIDUAL;EMAIL=bob@x.org;DELEGATED-FROM=\"mailto:a@x.org\";X-NUM-GUESTS=0;\
+             CN=\"Bob; Ö\";PARTSTAT=ACCEPTED;X-RESPONSE-COMMENT=\"with pleasure\":urn:uuid:5A1\r\n\
+             attendee;rsvp=TRUE:mailto:Eve@x.org\r\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn of_two_lines_of_one_guest_the_one_that_counts_is_changed() {
+    let guests = "ATTENDEE;CN=Other:mailto:bob@x.org\nATTENDEE;X-OWN=1;PARTSTAT=DECLINED:mailto:bob@x.org";
+    let raw = object(&[&format!("DTSTART:20260714T080000Z\n{guests}")]);
+
+    let text = after(&raw, None, |event| {
+        let Body::Single(fields) = &mut event.body else { panic!("a single event") };
+        fields.attendees[0].status = ParticipationStatus::NeedsAction;
+    });
+
+    assert!(text.contains("ATTENDEE;X-OWN=1;PARTSTAT=NEEDS-ACTION:mailto:bob@x.org\r\n"), "{text}");
+}
+
+#[test]
 fn overrides_keep_their_lines_when_their_series_moves() {
     let own = "ATTACH:https://example.com/a\nGEO:1;2\nCOMMENT:own\nATTENDEE;X-OWN=1:mailto:bob@x.org";
     let raw = object(&[

@@ -251,3 +251,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn objects_of_the_corpus_stay_as_they_are_but_for_what_changed() {
+    for name in crate::corpus::names() {
+        let text = ics::decode(&crate::corpus::file(&name)).into_owned();
+        let Ok(document) = ics::read(&text, ZONE, &Limits::default()) else { continue };
+        let zone = document.time_zone.as_deref().and_then(calfleet_domain::recurrence::zone::iana).or(ZONE);
+        for item in document.items {
+            let Item::Read(object) = item else { continue };
+            let (raw, before) = (&object.raw, &object.event);
+            let mut after = before.clone();
+            match &mut after.body {
+                Body::Single(fields) => fields.color = Some("teal".to_owned()),
+                Body::Series(series) => {
+                    series.master.iter_mut().for_each(|master| master.fields.color = Some("teal".to_owned()));
+                }
+            }
+
+            // a range, which few can read, is written as an object for each instance
+            if !raw.contains("RANGE=") {
+                assert_eq!(ics::patch(raw, before, before, zone, Timestamp(0)), *raw, "{name}");
+            }
+            let text = ics::patch(raw, before, &after, zone, Timestamp(0));
+            let found = ics::read(&text, zone, &Limits::default()).unwrap().items.remove(0);
+            let Item::Read(found) = found else { panic!("{name}: {found:?}") };
+            // a UID that the object does not have is made of what it says
+            assert_eq!(without_stamps(&found.event).body, without_stamps(&after).body, "{name}:\n{text}");
+        }
+    }
+}

@@ -59,7 +59,7 @@ pub(super) async fn run(service: &Service, command: &Progress) -> anyhow::Result
         if !views.iter().any(is_under_way) {
             return views.iter().try_for_each(in_step);
         }
-        service.clock.sleep_until(service.now().plus(LOOK)).await;
+        service.clock.sleep(LOOK).await;
     }
 }
 

@@ -20,10 +20,8 @@ pub(super) fn new_object(event: &Event, mark: &str, now: Timestamp) -> String {
     ics::write(event, now).replace(&named, &format!("{named}{}:{mark}\r\n", marker::CALDAV))
 }
 
-/// The text of an object that says `after` from now on.
-pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, now: Timestamp) -> String {
-    // that of the document, if it has one: the calendar's own is not known here
-    let zone = None;
+/// The text of an object that says `after` from now on, in a calendar of that zone.
+pub(super) fn changed_object(held: &Agreed<'_>, after: &Event, zone: Option<Tz>, now: Timestamp) -> String {
     let Some(raw) = held.raw else { return ics::write(&in_sequence(held.event, after, zone), now) };
     let before = numbered_as(raw, held.event, zone);
     ics::patch(raw, &before, &in_sequence(&before, after, zone), zone, now)
@@ -142,7 +140,7 @@ mod tests {
         );
         let (before, instances) = (event("Review", 1), BTreeMap::new());
         let held = Agreed { event: &before, revision: None, raw: Some(&raw), instances: &instances };
-        changed_object(&held, after, Timestamp(0))
+        changed_object(&held, after, None, Timestamp(0))
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Writer<'_> {
         held: &Agreed<'_>,
         after: &Event,
     ) -> Result<Written, DriverError> {
-        let text = render::changed_object(held, after, self.reader.exchange.clock.now());
+        let text = render::changed_object(held, after, self.reader.zone, self.reader.exchange.clock.now());
         let precondition = self.precondition(id, held).await?;
         match self.send(id, Some(&text), &precondition).await? {
             Answered::Stored(revision) => self.stored(id, revision, text).await,

@@ -158,6 +158,20 @@ async fn changes_of_another_place_do_not_move_the_cursor() {
 }
 
 #[tokio::test]
+async fn an_answer_from_another_place_deletes_nothing() {
+    let desk = Desk::with(6, Profile::standard()).await;
+    let old = desk.calendar.provider_id.as_str().replace("/work", "/z");
+    let calendar = CalendarRef { provider_id: ProviderId(old.clone()), ..desk.calendar.clone() };
+    let moved = Fault::Redirect { code: 301, location: desk.calendar.provider_id.0.clone() };
+    desk.sandbox.inject(FaultRule::next(moved).path(&old).always());
+    let held: Vec<_> = desk.ids.iter().map(|id| ProviderId(id.as_str().replace("/work/", "/z/"))).collect();
+
+    let read = desk.driver.read(&calendar, &held).await;
+
+    assert_eq!(read.expect_err("it knows nothing under the old names").problem, Problem::NotFound);
+}
+
+#[tokio::test]
 async fn an_object_that_the_server_fails_at_is_in_nobodys_way() {
     for profile in [Profile::standard(), Profile::davical()] {
         let desk = Desk::with(32, profile).await;

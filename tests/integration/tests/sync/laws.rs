@@ -27,7 +27,6 @@ on_both_databases![
     a_long_import_gives_its_slot_up_and_goes_on_where_it_stopped,
     a_dead_token_ends_as_a_fresh_account_would,
     an_empty_or_broken_listing_deletes_nothing,
-    the_past_of_a_feed_does_not_vouch_for_what_is_to_come,
     a_large_deletion_waits_for_a_second_listing_that_agrees,
     an_event_moved_between_calendars_stays_the_same_event,
     a_renamed_object_stays_the_same_event,
@@ -231,33 +230,6 @@ async fn an_empty_or_broken_listing_deletes_nothing(on: Backend) {
         world.sync().await;
         world.assert_equal_to_server().await;
         assert_eq!(world.progress("work").await.sweep, None);
-    }
-}
-
-async fn the_past_of_a_feed_does_not_vouch_for_what_is_to_come(on: Backend) {
-    for (past, to_come) in [(3, 4), (20, 12)] {
-        let world = World::start(on).await;
-        world.server.state().habit = Habit::Document;
-        world.server.add_calendar("feed");
-        world.server.fill("feed", past + to_come);
-        let yesterday = world.now().minus(Duration::from_hours(24));
-        for number in 0..past {
-            world.server.state().starts.insert(format!("{number:04}.ics"), yesterday);
-        }
-        world.run_until_done().await;
-        world.server.state().list_faults.push_back(Fault::Empty);
-
-        world.sync_in_full().await;
-
-        let doubt = world.progress("feed").await.sweep.expect("what is to come is all gone at once");
-        assert_eq!((doubt.missing, doubt.known), (to_come, to_come));
-        for number in past..past + to_come {
-            assert_eq!(world.state_of("feed", &format!("{number:04}.ics")).await, EventState::Live);
-        }
-        world.advance(3600);
-        world.sync().await;
-        world.assert_equal_to_server().await;
-        assert_eq!(world.progress("feed").await.sweep, None);
     }
 }
 

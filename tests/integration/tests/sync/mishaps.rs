@@ -41,6 +41,7 @@ on_both_databases![
     what_is_to_be_read_singly_is_read_in_this_run_or_at_once_in_the_next,
     what_leaves_a_feed_is_set_aside_though_others_write_meanwhile,
     what_is_called_unchanged_for_a_day_is_listed_as_a_whole_all_the_same,
+    the_past_of_a_feed_does_not_vouch_for_what_is_to_come,
 ];
 
 async fn filled(on: Backend, events: usize) -> World {
@@ -423,4 +424,31 @@ async fn what_is_called_unchanged_for_a_day_is_listed_as_a_whole_all_the_same(on
 
     assert_eq!(world.server.state().listings, listings + 24);
     world.assert_equal_to_server().await;
+}
+
+async fn the_past_of_a_feed_does_not_vouch_for_what_is_to_come(on: Backend) {
+    for (past, to_come) in [(3, 4), (20, 12)] {
+        let world = World::start(on).await;
+        world.server.state().habit = Habit::Document;
+        world.server.add_calendar("feed");
+        world.server.fill("feed", past + to_come);
+        let yesterday = world.now().minus(Duration::from_hours(24));
+        for number in 0..past {
+            world.server.state().starts.insert(format!("{number:04}.ics"), yesterday);
+        }
+        world.run_until_done().await;
+        world.server.state().list_faults.push_back(Fault::Empty);
+
+        world.sync_in_full().await;
+
+        let doubt = world.progress("feed").await.sweep.expect("what is to come is all gone at once");
+        assert_eq!((doubt.missing, doubt.known), (to_come, to_come));
+        for number in past..past + to_come {
+            assert_eq!(world.state_of("feed", &format!("{number:04}.ics")).await, EventState::Live);
+        }
+        world.advance(3600);
+        world.sync().await;
+        world.assert_equal_to_server().await;
+        assert_eq!(world.progress("feed").await.sweep, None);
+    }
 }

@@ -80,7 +80,7 @@ async fn a_calendar_that_is_not_there_says_nothing_of_its_events() {
         let (read, sent) = desk.read(most).await;
 
         let error = read.expect_err("nothing was found, not even the calendar");
-        assert_eq!((error.class, &error.problem), (FailureClass::Permanent, &Problem::NotFound), "{most}");
+        assert_eq!(error.problem, Problem::NotFound, "{most}");
         assert!(sent <= 2, "{sent} requests for {most}");
     }
 }

@@ -138,6 +138,13 @@ fn overrides(event: &mut Event) -> impl Iterator<Item = &mut Fields> {
     })
 }
 
+/// The event with another title in each override.
+fn retitled(before: &Event) -> Event {
+    let mut after = before.clone();
+    overrides(&mut after).for_each(|fields| fields.title = Some("other than before".to_owned()));
+    after
+}
+
 proptest! {
     // of the generated series one in four has a zone of its own
     #![proptest_config(ProptestConfig { max_local_rejects: 1_000_000, ..cases(1_000, 100_000) })]
@@ -162,8 +169,7 @@ proptest! {
     ) {
         let raw = foreign(&event, form);
         let before = read(&raw);
-        let mut after = before.clone();
-        overrides(&mut after).for_each(|fields| fields.title = Some("other than before".to_owned()));
+        let after = retitled(&before);
 
         let text = patched(&raw, &before, &after);
 
@@ -239,8 +245,7 @@ proptest! {
     fn instances_of_an_unknown_series_keep_their_objects(event in an_orphan()) {
         let raw = ics::write(&event, Timestamp(0)).replace("END:VEVENT", "X-OWN;A=\"b:c\":kept\r\nEND:VEVENT");
         let before = read(&raw);
-        let mut after = before.clone();
-        overrides(&mut after).for_each(|fields| fields.title = Some("other than before".to_owned()));
+        let after = retitled(&before);
 
         let text = patched(&raw, &before, &after);
 
